@@ -1,0 +1,241 @@
+"""The asks: what a strategy may want, and what it is told.
+
+A strategy writes ``answer = yield from Evaluate(candidates, examples)``; the type checker knows the answer.
+"""
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from promptopt.duel import Duel, Preference
+from promptopt.evaluation import Evaluation
+from promptopt.example import Example
+from promptopt.ids import content_hash
+from promptopt.layout import Message
+from promptopt.prompt import Candidate
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+Search = Generator["Ask[Any]", Any, T]
+
+
+class Ask(Generic[A]):
+    """A request to the study; iterating over it yields it once and returns the answer."""
+
+    kind: ClassVar[str]
+
+    def __iter__(self) -> Generator["Ask[Any]", Any, A]:
+        answer: A = yield self
+        return answer
+
+    def payload(self) -> Any:
+        """Return the plain data that names this ask; equal asks have equal payloads."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Return the hash by which a resumed study recognises this ask."""
+        return content_hash(self.kind, self.payload())
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The answer to Write: the texts that came (failed calls are missing) and how many failed."""
+
+    texts: tuple[str, ...]
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Write(Ask[Written]):
+    """Let the optimizer model write texts.
+
+    Args:
+        messages: The conversation to continue; the last one is the user's.
+        n: How many independent texts.
+        temperature: The sampling temperature.
+        max_tokens: The most tokens of each text.
+        purpose: What it is for (``critique``, ``edit``, ...), for the report.
+    """
+
+    kind: ClassVar[str] = "write"
+    messages: tuple[Message, ...]
+    n: int = 1
+    temperature: float = 1.0
+    max_tokens: int = 1024
+    purpose: str = "write"
+
+    def payload(self) -> Any:
+        """Return messages and sampling."""
+        messages = [[message.role, message.content] for message in self.messages]
+        return [messages, self.n, self.temperature, self.max_tokens, self.purpose]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The answer to Evaluate.
+
+    Args:
+        evaluations: One a candidate, in the order asked.
+        remaining: Evaluations left in the plan of the study.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    remaining: int
+
+
+@dataclass(frozen=True)
+class Evaluate(Ask[Evaluated]):
+    """Score prompts on examples: the product of the two lists.
+
+    Args:
+        candidates: Different prompts.
+        examples: Different examples, of the ones the context shows.
+        purpose: What it is for (``screen``, ``race``, ...), for the report.
+    """
+
+    kind: ClassVar[str] = "evaluate"
+    candidates: tuple[Candidate, ...]
+    examples: tuple[Example, ...]
+    purpose: str = "screen"
+
+    def __init__(self, candidates: Iterable[Candidate], examples: Iterable[Example], purpose: str = "screen") -> None:
+        object.__setattr__(self, "candidates", tuple(candidates))
+        object.__setattr__(self, "examples", tuple(examples))
+        object.__setattr__(self, "purpose", purpose)
+
+    def payload(self) -> Any:
+        """Return the two id lists."""
+        return [[c.id for c in self.candidates], [e.id for e in self.examples], self.purpose]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The answer to Compare: every preference of the study that is valid now, by id."""
+
+    preferences: tuple[Preference, ...]
+
+
+@dataclass(frozen=True)
+class Compare(Ask[Compared]):
+    """Have somebody say which of two prompts is better.
+
+    Args:
+        duels: The pairs, each on an example.
+        quorum: How many verdicts each duel wants.
+    """
+
+    kind: ClassVar[str] = "compare"
+    duels: tuple[Duel, ...]
+    quorum: int = 1
+
+    def payload(self) -> Any:
+        """Return the ids of each duel."""
+        return [[[d.left.id, d.right.id, d.example.id] for d in self.duels], self.quorum]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The answer to Embed: one vector a text, shape (n, d)."""
+
+    vectors: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Embed(Ask[Embedded]):
+    """Turn texts into vectors."""
+
+    kind: ClassVar[str] = "embed"
+    texts: tuple[str, ...]
+
+    def payload(self) -> Any:
+        """Return the texts."""
+        return list(self.texts)
+
+
+Basis = Literal["mean", "rank", "utility", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one choice is worth on average, with its 95 % interval and the evaluations that showed it."""
+
+    choice: str
+    level: str
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Recommend(Ask[None]):
+    """What the strategy would return if it were stopped now; wants no answer.
+
+    Args:
+        ranking: Best first.
+        basis: What the ranking rests on; ranks and utilities are not means.
+        estimates: One number a candidate, on the basis' own scale; may be empty.
+        p_best: The probability that the first is the best, where the strategy knows it.
+        effects: Which choices matter, where the strategy knows it.
+    """
+
+    kind: ClassVar[str] = "recommend"
+    ranking: tuple[Candidate, ...]
+    basis: Basis = "mean"
+    estimates: tuple[float, ...] = ()
+    p_best: float | None = None
+    effects: tuple[Effect, ...] = field(default=(), compare=False)
+
+    def payload(self) -> Any:
+        """Return the ranking; numbers are rounded, so that the last bit of a sum does not matter."""
+        estimates = [round(estimate, 9) for estimate in self.estimates]
+        return [[c.id for c in self.ranking], self.basis, estimates]
+
+
+@dataclass(frozen=True)
+class Batch(Ask[tuple[Any, ...]]):
+    """Asks of several sub-searches, answered together; made by ``together``."""
+
+    kind: ClassVar[str] = "batch"
+    asks: Mapping[str, Ask[Any]]
+
+    def payload(self) -> Any:
+        """Return the inner fingerprints by path key."""
+        return {key: ask.fingerprint() for key, ask in self.asks.items()}
+
+
+def together(*searches: "Search[T] | Ask[T]") -> "Search[tuple[T, ...]]":
+    """Run sub-searches side by side: each round yields one Batch of what they ask, and waits for all of it.
+
+    Returns:
+        What each sub-search returned, in the order given.
+    """
+    live = {str(index): iter(search) for index, search in enumerate(searches)}
+    results: dict[str, T] = {}
+    answers: Mapping[str, Any] = dict.fromkeys(live)
+    while live:
+        asks: dict[str, Ask[Any]] = {}
+        for key, search in list(live.items()):
+            try:
+                asks[key] = search.send(answers[key])
+            except StopIteration as stop:
+                results[key] = stop.value
+                del live[key]
+        if asks:
+            answers = dict(zip(asks, (yield from Batch(asks)), strict=True))
+    return tuple(results[str(index)] for index in range(len(searches)))
+
+
+def flatten(ask: Ask[Any], path: str) -> Sequence[tuple[str, Ask[Any]]]:
+    """Return the simple asks inside an ask with their paths: ``12`` alone, ``12/0`` and so on for a batch."""
+    if not isinstance(ask, Batch):
+        return [(path, ask)]
+    return [leaf for key, inner in ask.asks.items() for leaf in flatten(inner, f"{path}/{key}")]
+
+
+def unflatten(ask: Ask[Any], path: str, answers: Mapping[str, Any]) -> Any:
+    """Return the answer to an ask from the answers to its simple asks."""
+    if not isinstance(ask, Batch):
+        return answers[path]
+    return tuple(unflatten(inner, f"{path}/{key}", answers) for key, inner in ask.asks.items())

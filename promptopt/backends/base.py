@@ -1,0 +1,96 @@
+"""Backend: how a model is reached; a stream of requests in, a stream of replies out.
+
+The surface is synchronous; whatever concurrency a backend has lives inside ``run``.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from promptopt.budget import Usage
+from promptopt.evaluation import Status
+from promptopt.layout import Message, Mode
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One model call.
+
+    Args:
+        mode: ``chat`` messages, or ``completion`` with one message of role ``text``.
+        messages: What is sent.
+        max_tokens: The most tokens to write.
+        temperature: 0 is greedy.
+        stop: Strings that end the answer; none of them is part of it.
+        seed: The sampling seed, where the backend takes one.
+        choices: If given, the reply's text is the likeliest of these as a continuation; nothing is generated.
+        group: Requests of one group share a long prefix; backends keep them together.
+    """
+
+    mode: Mode
+    messages: tuple[Message, ...]
+    max_tokens: int = 16
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    choices: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back.
+
+    Args:
+        status: ``ok``, ``truncated`` at max_tokens, ``refused``, ``malformed``, or ``failed`` after all retries.
+        text: What the model wrote, without the stop string.
+        usage: What it took, all attempts together.
+        attempts: Calls that were sent for this request.
+        error: Why, if there is no answer; one sentence without secrets.
+    """
+
+    status: Status
+    text: str = ""
+    usage: Usage = Usage()
+    attempts: int = 1
+    error: str = ""
+
+
+class Backend(Protocol):
+    """Reaches one model."""
+
+    @property
+    def address(self) -> str:
+        """How people name it, such as ``embedded:``; never holds a key."""
+
+    @property
+    def model_key(self) -> str:
+        """The hash of all that decides what the model says: name, file or revision, base URL, engine."""
+
+    @property
+    def modes(self) -> frozenset[Mode]:
+        """The layout modes that it takes."""
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """Of ``likelihood`` (scores choices) and ``write`` (can serve as an optimizer model)."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests it keeps in flight at most."""
+
+    def run(self, requests: Iterable[tuple[K, Request]]) -> Iterator[tuple[K, Reply] | None]:
+        """Answer requests in the order in which replies come.
+
+        Requests are taken lazily, one whenever a place is free, always from the thread that iterates. None is
+        yielded when nothing arrived for 50 ms, so that the caller can flush and look at the clock. Closing the
+        iterator cancels what is in flight.
+
+        Raises:
+            FatalBackendError: Nothing further can succeed; says what to do.
+        """
+
+    def close(self) -> None:
+        """End everything that this backend started; more than once does no harm."""

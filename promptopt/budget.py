@@ -1,0 +1,102 @@
+"""Budget and Spend: what a study may use, and what it has used.
+
+Two meters. ``evaluations`` (consumed, cached or not) are what a strategy plans with and what ends the search;
+``calls``, ``tokens``, ``usd``, ``seconds`` and ``labels`` are hard caps on what is really paid.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Self
+
+from promptopt.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What model calls took.
+
+    Args:
+        prompt_tokens: Tokens read.
+        completion_tokens: Tokens written.
+        cached_tokens: Of the tokens read, those the server had in its prefix cache.
+        cost_usd: Money in US dollars.
+        seconds: Wall time from sending to the answer, summed over calls.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What has been used so far.
+
+    Args:
+        evaluations: Pairs of prompt and example consumed by the search, cached or not, each counted once.
+        calls: Model calls that were sent, of every role.
+        tokens: Tokens read and written by those calls.
+        usd: Money in US dollars.
+        seconds: Wall time of work on the study, summed over its sessions.
+        labels: Preferences given by people.
+    """
+
+    evaluations: int = 0
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+    labels: int = 0
+
+    def __add__(self, other: "Spend") -> "Spend":
+        return Spend(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Spend)))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits; None means no limit of that unit. The units are those of Spend.
+
+    Raises:
+        ConfigError: A limit is not above zero.
+    """
+
+    evaluations: int | None = None
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+    labels: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in asdict(self).items():
+            if limit is not None and limit <= 0:
+                raise ConfigError(f"budget: {name} = {limit} must be above 0; leave it out for no limit.")
+
+    def caps(self) -> Mapping[str, float]:
+        """Return the hard caps that are set, by unit (``evaluations`` is a plan, not a cap)."""
+        return {k: v for k, v in asdict(self).items() if v is not None and k != "evaluations"}
+
+    def exhausted(self, spend: Spend) -> str | None:
+        """Return the first hard cap that the spend has reached, or None."""
+        for unit, cap in self.caps().items():
+            if getattr(spend, unit) >= cap:
+                return unit
+        return None
+
+    def extend(self, more: "Budget") -> Self:
+        """Return this budget with the other's limits added; a unit without a limit stays without one."""
+        grown = {
+            f.name: None if getattr(self, f.name) is None else getattr(self, f.name) + (getattr(more, f.name) or 0)
+            for f in fields(Budget)
+        }
+        return replace(self, **grown)

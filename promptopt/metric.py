@@ -1,0 +1,48 @@
+"""Metric and Score: how good one output is for one example.
+
+Higher is better, between 0 and 1, always.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from promptopt.example import Dataset, Example
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A number in [0, 1] with text feedback.
+
+    Args:
+        value: How good the output is; 1 is right.
+        feedback: Why, in words that a critique can use.
+    """
+
+    value: float
+    feedback: str = ""
+
+
+class Metric(Protocol):
+    """Scores an output; pure, and named by a key that changes whenever its scores might."""
+
+    @property
+    def name(self) -> str:
+        """The name people use."""
+
+    @property
+    def key(self) -> str:
+        """The hash of the name and every setting, under which scores are stored."""
+
+    def score(self, output: str, example: Example) -> Score:
+        """Score one output.
+
+        Raises:
+            MetricError: The output or the example cannot be scored at all.
+        """
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse targets that this metric cannot score.
+
+        Raises:
+            DataError: A target does not fit; names split, row and reason.
+        """

@@ -1,0 +1,1 @@
+"""The store: one SQLite file that holds every study, trial, call, score and preference."""

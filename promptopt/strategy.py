@@ -1,0 +1,143 @@
+"""Strategy, Context and Dialogue: the contract of a search algorithm and how to drive one.
+
+A strategy is a frozen dataclass whose fields are its settings; its one method is a generator of asks.
+"""
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from promptopt.ask import Ask, Search
+from promptopt.errors import StrategyError
+from promptopt.example import Example
+from promptopt.ids import content_hash
+from promptopt.layout import Mode
+from promptopt.prompt import PARTS, Prompt
+
+Need = Literal["write", "compare", "embed"]
+
+_PHRASE_END = re.compile(r"(?<=[.!?;:,])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may know: the task without its dev and test examples, a plan, and a source of chance.
+
+    Args:
+        description: What the task is, in words.
+        seeds: The prompts to start from; never empty.
+        pool: Training examples to draw demonstrations from.
+        search: Training examples to score candidates on; disjoint from the pool.
+        evaluations: How many pairs of prompt and example the search may consume.
+        metric: The metric's name.
+        fields: The names of the input fields.
+        choices: The answers allowed, where all examples share them.
+        editable: The parts that may change.
+        modes: The layout modes that the task model takes.
+        seed: The seed of every random stream.
+    """
+
+    description: str
+    seeds: tuple[Prompt, ...]
+    pool: tuple[Example, ...]
+    search: tuple[Example, ...]
+    evaluations: int
+    metric: str = ""
+    fields: tuple[str, ...] = ("input",)
+    choices: tuple[str, ...] = ()
+    editable: tuple[str, ...] = PARTS
+    modes: frozenset[Mode] = frozenset({"chat"})
+    seed: int = 0
+
+    def rng(self, *place: object) -> random.Random:
+        """Return the random stream of this place; the same place always gives the same stream."""
+        return random.Random(int(content_hash("rng", self.seed, [str(p) for p in place]), 16))
+
+    def phrases(self, text: str) -> tuple[str, ...]:
+        """Cut a text into phrases at punctuation and line ends."""
+        return tuple(phrase.strip() for phrase in _PHRASE_END.split(text) if phrase.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How many asks of each kind a search will make, at most.
+
+    Args:
+        evaluations: Pairs of prompt and example.
+        writes: Texts by the optimizer model.
+        duels: Comparisons.
+    """
+
+    evaluations: int
+    writes: int = 0
+    duels: int = 0
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """The search algorithm: a frozen dataclass of settings with a generator method.
+
+    ``name`` is how people call it; ``version`` changes whenever it would ask differently; ``needs`` are the asks
+    it cannot do without; ``control`` marks a baseline; ``profiles`` are named sets of its settings.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    needs: ClassVar[frozenset[Need]]
+    control: ClassVar[bool]
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    def search(self, context: Context) -> Search[None]:
+        """Search for better prompts, by asks."""
+
+    def estimate(self, context: Context) -> Estimate:
+        """Say how much it will ask for, before anything is spent."""
+
+
+@dataclass
+class Dialogue:
+    """Drives a strategy by hand: ``ask`` what it wants, ``tell`` it the answer, until ``ask`` gives None.
+
+    Args:
+        strategy: The strategy.
+        context: What it may know.
+    """
+
+    strategy: Strategy
+    context: Context
+    _search: "Search[None] | None" = field(default=None, init=False)
+    _asked: Ask[Any] | None = field(default=None, init=False)
+    _finished: bool = field(default=False, init=False)
+
+    def ask(self) -> Ask[Any] | None:
+        """Return the open ask; the same one until it is answered, None when the search has ended."""
+        if self._search is None:
+            self._search = self.strategy.search(self.context)
+            self._advance(None)
+        return self._asked
+
+    def tell(self, answer: Any) -> None:
+        """Answer the open ask.
+
+        Raises:
+            StrategyError: Nothing was asked.
+        """
+        if self._search is None or self._asked is None:
+            raise StrategyError("tell() without an open ask; call ask() first.")
+        self._advance(answer)
+
+    def close(self) -> None:
+        """Stop the search."""
+        if self._search is not None:
+            self._search.close()
+        self._asked, self._finished = None, True
+
+    def _advance(self, answer: Any) -> None:
+        if self._search is None:
+            return
+        try:
+            self._asked = self._search.send(answer)
+        except StopIteration:
+            self._asked, self._finished = None, True

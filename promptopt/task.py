@@ -1,0 +1,98 @@
+"""Task: what is to be done well, a description with data, metric and seed prompts.
+
+It also says how outputs are decoded and which parts of the prompt a study may change.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from promptopt.errors import ConfigError
+from promptopt.example import Dataset
+from promptopt.ids import content_hash
+from promptopt.layout import unknown_slots
+from promptopt.metric import Metric
+from promptopt.prompt import PARTS, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How the task model answers.
+
+    Args:
+        max_tokens: The most tokens an answer may have.
+        temperature: 0 is greedy.
+        seed: The sampling seed sent to the backend, where it takes one.
+        scoring: ``generate`` reads the answer from text; ``likelihood`` takes the likeliest of the choices.
+    """
+
+    max_tokens: int = 16
+    temperature: float = 0.0
+    seed: int | None = None
+    scoring: Literal["generate", "likelihood"] = "generate"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A description, a dataset, a metric, seed prompts, and what may change.
+
+    Raises:
+        ConfigError: A seed names a field that the data does not have, or shows none of them; a part is unknown.
+    """
+
+    name: str
+    description: str
+    dataset: Dataset
+    metric: Metric
+    seeds: tuple[Prompt, ...]
+    decoding: Decoding = Decoding()
+    editable: tuple[str, ...] = PARTS
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ConfigError(f"task {self.name}: there is no seed prompt; give one with --prompt.")
+        if unknown := sorted(set(self.editable) - set(PARTS)):
+            raise ConfigError(f"task {self.name}: no part is called {unknown[0]}; known: {', '.join(PARTS)}.")
+        for seed in self.seeds:
+            check_fields(self.name, seed, self.dataset.fields)
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the input fields."""
+        return self.dataset.fields
+
+    @cached_property
+    def choices(self) -> tuple[str, ...]:
+        """The answers allowed, if every example allows the same; else empty."""
+        sets = {e.choices for split in (self.dataset.train, self.dataset.dev, self.dataset.test) for e in split}
+        return sets.pop() if len(sets) == 1 else ()
+
+    @cached_property
+    def hash(self) -> str:
+        """The hash of all that a score depends on."""
+        seeds = [seed.id for seed in self.seeds]
+        decoding = [
+            self.decoding.max_tokens,
+            self.decoding.temperature,
+            self.decoding.seed,
+            self.decoding.scoring,
+        ]
+        return content_hash(self.dataset.hash, self.metric.key, seeds, decoding, self.editable)
+
+
+def check_fields(name: str, prompt: Prompt, fields: Sequence[str]) -> None:
+    """Refuse a prompt that names a field the data does not have, or that shows the model no field.
+
+    Raises:
+        ConfigError: Says which placeholder, and which fields there are.
+    """
+    have = ", ".join("{" + field + "}" for field in fields)
+    for part in (prompt.system, prompt.instruction, prompt.answer_cue):
+        if unknown := unknown_slots(part, fields):
+            raise ConfigError(
+                f"task {name}: the prompt has the placeholder {{{unknown[0]}}}, but the data has {have}; "
+                f"correct the name, or write {{{{{unknown[0]}}}}} if you mean the braces."
+            )
+    if fields and not prompt.template(fields).slots:
+        raise ConfigError(f"task {name}: the prompt shows the model no input; put one of {have} into it.")

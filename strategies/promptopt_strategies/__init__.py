@@ -1,0 +1,1 @@
+"""The strategies that come with promptopt; one file a strategy."""
