@@ -4,7 +4,7 @@ A strategy writes ``answer = yield from Evaluate(candidates, examples)``; the ty
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from promptopt.duel import Duel, Preference
@@ -191,6 +191,16 @@ class Recommend(Ask[None]):
         """Return the ranking; numbers are rounded, so that the last bit of a sum does not matter."""
         estimates = [round(estimate, 9) for estimate in self.estimates]
         return [[c.id for c in self.ranking], self.basis, estimates]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that it says as plain data, for the journal."""
+        return {
+            "ranking": [candidate.id for candidate in self.ranking],
+            "basis": self.basis,
+            "estimates": list(self.estimates),
+            "p_best": self.p_best,
+            "effects": [asdict(effect) for effect in self.effects],
+        }
 
 
 @dataclass(frozen=True)

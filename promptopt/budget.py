@@ -39,6 +39,18 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """What a model's tokens cost, in US dollars a million."""
+
+    input_usd: float = 0.0
+    output_usd: float = 0.0
+
+    def cost_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return the price of one call in US dollars."""
+        return (prompt_tokens * self.input_usd + completion_tokens * self.output_usd) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
 class Spend:
     """What has been used so far.
 

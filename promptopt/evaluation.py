@@ -20,8 +20,8 @@ class Outcome:
     Args:
         prompt_id: The candidate's prompt.
         example_id: The example.
-        status: ``ok``; ``truncated`` at the token limit; ``refused`` by the model or its filter; ``malformed``
-            reply; ``failed`` call after all retries.
+        status: ``ok``; ``truncated`` at the token limit; ``refused`` by the model, its filter or its window (too
+            long a prompt); ``malformed`` reply; ``failed`` call after all retries.
         output: What the model wrote.
         score: In [0, 1]; None unless the status allows one.
         feedback: The metric's words.

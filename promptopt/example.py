@@ -41,11 +41,6 @@ class Example:
         """The hash of all the content."""
         return content_hash(self.inputs, self.target, self.choices, self.meta, self.task)
 
-    @cached_property
-    def input_id(self) -> str:
-        """The hash of the inputs alone: two examples that share it are the same question."""
-        return content_hash({name: " ".join(text.split()) for name, text in self.inputs.items()}, self.task)
-
     def __hash__(self) -> int:
         return hash(self.id)
 
@@ -71,12 +66,13 @@ class Dataset:
         for split in SPLITS:
             for row, example in enumerate(self.split(split), 1):
                 place = f"{split} row {row}"
-                if example.input_id in seen:
+                question = question_id(example)
+                if question in seen:
                     raise DataError(
-                        f"{self.name}: {place} repeats the input of {seen[example.input_id]}; "
+                        f"{self.name}: {place} repeats the input of {seen[question]}; "
                         "remove one of them, since a repeated row makes scores look better than they are."
                     )
-                seen[example.input_id] = place
+                seen[question] = place
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """Return the examples of one split, in file order."""
@@ -104,6 +100,11 @@ class Dataset:
             for example in self.split(name):
                 return tuple(example.inputs)
         return ()
+
+
+def question_id(example: Example) -> str:
+    """Return the hash of the inputs up to white space: examples that share it are one question."""
+    return content_hash({name: " ".join(text.split()) for name, text in example.inputs.items()}, example.task)
 
 
 def by_hash(examples: Iterable[Example], salt: str = "") -> list[Example]:

@@ -158,6 +158,13 @@ class Template:
             for role, segments in self.turns
         )
 
+    def messages(self) -> tuple[Message, ...]:
+        """Return the messages with each slot written as ``{field}``, for people and exports."""
+        return tuple(
+            Message(role, "".join("{" + s.name + "}" if isinstance(s, Slot) else s for s in segments))
+            for role, segments in self.turns
+        )
+
     @property
     def slots(self) -> frozenset[str]:
         """The fields that the request shows."""

@@ -4,7 +4,7 @@ It also says how outputs are decoded and which parts of the prompt a study may c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -25,12 +25,15 @@ class Decoding:
         temperature: 0 is greedy.
         seed: The sampling seed sent to the backend, where it takes one.
         scoring: ``generate`` reads the answer from text; ``likelihood`` takes the likeliest of the choices.
+        score_truncated: Whether an answer cut at ``max_tokens`` is scored (right for short answers, where a cut
+            one has missed the format) or is missing data (right for long reasoning).
     """
 
     max_tokens: int = 16
     temperature: float = 0.0
     seed: int | None = None
     scoring: Literal["generate", "likelihood"] = "generate"
+    score_truncated: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,7 @@ class Task:
     def hash(self) -> str:
         """The hash of all that a score depends on."""
         seeds = [seed.id for seed in self.seeds]
-        decoding = [
-            self.decoding.max_tokens,
-            self.decoding.temperature,
-            self.decoding.seed,
-            self.decoding.scoring,
-        ]
-        return content_hash(self.dataset.hash, self.metric.key, seeds, decoding, self.editable)
+        return content_hash(self.dataset.hash, self.metric.key, seeds, asdict(self.decoding), self.editable)
 
 
 def check_fields(name: str, prompt: Prompt, fields: Sequence[str]) -> None:

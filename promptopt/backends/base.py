@@ -3,7 +3,7 @@
 The surface is synchronous; whatever concurrency a backend has lives inside ``run``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -81,7 +81,7 @@ class Backend(Protocol):
     def concurrency(self) -> int:
         """How many requests it keeps in flight at most."""
 
-    def run(self, requests: Iterable[tuple[K, Request]]) -> Iterator[tuple[K, Reply] | None]:
+    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests in the order in which replies come.
 
         Requests are taken lazily, one whenever a place is free, always from the thread that iterates. None is

@@ -1,0 +1,62 @@
+"""The command line: names the commands and turns every error into one sentence and an exit code.
+
+Commands import what they need when they run, so that ``promptopt --help`` answers at once.
+"""
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from promptopt.errors import PromptOptError
+from promptopt_cli.commands import evaluate, export, info, optimize, studies
+
+app = typer.Typer(
+    name="promptopt",
+    help="Find a better prompt, prove that it is better, and keep every step.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Example: promptopt optimize sentiment",
+)
+app.command("optimize", epilog=optimize.EXAMPLE)(optimize.optimize)
+app.command("resume", epilog=optimize.RESUME_EXAMPLE)(optimize.resume)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.add_typer(studies.app, name="studies")
+app.command("export", epilog=export.EXAMPLE)(export.export)
+app.command("strategies", epilog=info.STRATEGIES_EXAMPLE)(info.strategies)
+app.command("tasks", epilog=info.TASKS_EXAMPLE)(info.tasks)
+app.add_typer(info.models, name="models")
+app.command("doctor", epilog=info.DOCTOR_EXAMPLE)(info.doctor)
+
+
+def main() -> NoReturn:
+    """Run the command line; exit 0 done, 1 failed, 2 bad input, 3 waiting, 130 stopped by Ctrl-C."""
+    try:
+        app()
+    except PromptOptError as error:
+        print(f"promptopt: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("promptopt: stopped; the same command goes on where it stood.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001  # the one edge: nobody should see a traceback by surprise
+        print(f"promptopt: {_unexpected(error)}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _unexpected(error: Exception) -> str:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="promptopt-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    return (
+        f"this is a fault of ours ({type(error).__name__}: {error}); nothing stored is lost, and the details are in "
+        f"{log.name}. Please report it with that file."
+    )

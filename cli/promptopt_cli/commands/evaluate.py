@@ -1,0 +1,53 @@
+"""``promptopt evaluate``: score one prompt on one split, without any search."""
+
+from typing import Annotated, Any, cast
+
+import typer
+
+from promptopt.errors import UnknownNameError
+from promptopt_cli import options as o
+
+EXAMPLE = 'Example: promptopt evaluate sentiment --prompt "Is this review positive or negative?" --split dev'
+
+SplitName = Annotated[str, typer.Option("--split", help="train, dev or test; each look at test is recorded.")]
+
+
+def evaluate(
+    source: o.Source = None,
+    data: o.Data = None,
+    prompt: o.PromptText = None,
+    metric: o.MetricName = None,
+    column: o.Columns = None,
+    model: o.Model = None,
+    split: SplitName = "dev",
+    max_calls: o.MaxCalls = None,
+    answer_tokens: o.AnswerTokens = None,
+    scoring: o.Scoring = None,
+    mode: o.Mode = None,
+    store: o.StoreOption = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Score a prompt on one split of a task, with its interval and some of its errors."""
+    from promptopt import api
+    from promptopt_cli import show
+    from promptopt_cli.live import LiveLine, fetch_model
+
+    if split not in ("train", "dev", "test"):
+        raise UnknownNameError("split", split, ("train", "dev", "test"))
+    spec = o.with_task(
+        o.read_source(source, data),
+        prompt=prompt,
+        metric=metric,
+        columns=column,
+        max_tokens=answer_tokens,
+        scoring=scoring,
+        mode=mode,
+    )
+    spec = o.with_study(o.with_budget(o.with_model(spec, task=model), calls=max_calls), store=store)
+    fetch_model(spec.model.task, quiet=as_json)
+    with LiveLine(quiet=as_json) as line:
+        measured = api.evaluate(spec, cast("Any", split), observer=line.show)
+    if as_json:
+        show.as_json(measured.to_json())
+    else:
+        show.measured(measured.to_json())

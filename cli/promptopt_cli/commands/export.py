@@ -1,0 +1,41 @@
+"""``promptopt export``: the prompt a study says to use, in a form that other programs take."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from promptopt.config import DEFAULT_STORE
+from promptopt.errors import UnknownNameError
+from promptopt_cli import options as o
+
+EXAMPLE = "Example: promptopt export sentiment-irace-3f2a --form openai > prompt.json"
+FORMS = ("text", "json", "openai")
+
+Form = Annotated[str, typer.Option("--form", help="text, json (all parts), or openai (a request body).")]
+
+
+def export(
+    study: Annotated[str, typer.Argument(help="The study's name.")],
+    form: Form = "text",
+    store: o.StorePath = DEFAULT_STORE,
+) -> None:
+    """Print the prompt that a study says to use; inputs stand as {field}."""
+    from promptopt.report import best_prompt
+
+    if form not in FORMS:
+        raise UnknownNameError("export form", form, FORMS)
+    prompt, summary = best_prompt(store, study)
+    messages = summary["best"]["messages"]
+    if form == "text":
+        print("\n\n".join(_text(message) for message in messages))
+    elif form == "json":
+        print(json.dumps({"id": prompt.id, "parts": prompt.to_json()}, ensure_ascii=False, indent=2))
+    else:
+        stop = {"stop": list(prompt.layout.stop)} if prompt.layout.stop else {}
+        body = {"prompt": messages[0]["content"]} if prompt.layout.mode == "completion" else {"messages": messages}
+        print(json.dumps({**body, **stop, **summary["decoding"]}, ensure_ascii=False, indent=2))
+
+
+def _text(message: dict[str, str]) -> str:
+    return message["content"] if message["role"] == "text" else f"[{message['role']}]\n{message['content']}"

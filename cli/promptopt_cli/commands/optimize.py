@@ -1,0 +1,131 @@
+"""``promptopt optimize`` and ``promptopt resume``: run a study, show how it goes and what it came to."""
+
+import sys
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
+from promptopt.errors import ConfigError
+from promptopt_cli import options as o
+
+EXAMPLE = 'Examples: promptopt optimize sentiment | promptopt optimize --data reviews.csv --prompt "Classify: {text}"'
+RESUME_EXAMPLE = "Example: promptopt resume sentiment-irace-3f2a --add calls=500"
+
+Fork = Annotated[str | None, typer.Option("--fork", help="Start from the best prompts of this study.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")]
+EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Print what it would cost and stop.")]
+Add = Annotated[list[str] | None, typer.Option("--add", help="Raise a cap: calls=, tokens=, usd= or seconds=.")]
+
+
+def optimize(
+    source: o.Source = None,
+    data: o.Data = None,
+    prompt: o.PromptText = None,
+    metric: o.MetricName = None,
+    column: o.Columns = None,
+    model: o.Model = None,
+    optimizer: o.Optimizer = None,
+    strategy: o.StrategyName = None,
+    profile: o.Profile = None,
+    set_: o.Settings = None,
+    evaluations: o.Evaluations = None,
+    max_calls: o.MaxCalls = None,
+    max_tokens: o.MaxTokens = None,
+    max_seconds: o.MaxSeconds = None,
+    max_usd: o.MaxUsd = None,
+    price: o.Price = None,
+    answer_tokens: o.AnswerTokens = None,
+    scoring: o.Scoring = None,
+    mode: o.Mode = None,
+    part: o.Parts = None,
+    study: o.Name = None,
+    seed: o.Seed = None,
+    store: o.StoreOption = None,
+    cache: o.Cache = None,
+    fork: Fork = None,
+    yes: Yes = False,
+    estimate: EstimateOnly = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Find a better prompt for a task and prove it on held-out examples.
+
+    The same command goes on where it stood, or shows the result of the finished study.
+    """
+    spec = o.read_source(source, data)
+    editable = tuple(part) if part else None
+    spec = o.with_task(
+        spec,
+        prompt=prompt,
+        metric=metric,
+        columns=column,
+        max_tokens=answer_tokens,
+        scoring=scoring,
+        mode=mode,
+        editable=editable,
+    )
+    spec = o.with_model(spec, price=price, task=model, optimizer=optimizer)
+    spec = o.with_strategy(spec, set_, name=strategy, profile=profile)
+    spec = o.with_budget(
+        spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
+    )
+    spec = o.with_study(spec, name=study, seed=seed, store=store, cache=cache)
+    run(spec, fork=fork, yes=yes, estimate=estimate, as_json=as_json)
+
+
+def resume(
+    study: Annotated[str, typer.Argument(help="The study's name; see: promptopt studies list.")],
+    store: o.StorePath = DEFAULT_STORE,
+    add: Add = None,
+    yes: Yes = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Go on with a stored study; no call that was made before is made again."""
+    from promptopt.report import study_spec
+
+    spec = replace(spec_from_json(study_spec(store, study)), store=store)
+    if add:
+        spec = replace(spec, budget=spec.budget.extend(o.budget_of(add)))
+    if not spec.task.data:
+        raise ConfigError(f"The study '{study}' was made from Python; run the same script again to go on.")
+    run(spec, fork=None, yes=yes, estimate=False, as_json=as_json)
+
+
+def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json: bool) -> None:
+    """Open the study, say what it will take, run it, and show the result."""
+    from promptopt import api
+    from promptopt_cli import show
+    from promptopt_cli.live import LiveLine, fetch_model
+
+    for address in {spec.model.task, spec.model.optimizer or spec.model.task}:
+        fetch_model(address, quiet=as_json)
+    line = LiveLine(quiet=as_json)
+    with api.open_study(spec, fork_of=fork, observer=line.show) as study:
+        preview = api.preview(study)
+        if not as_json:
+            show.preview(study, preview)
+        if estimate:
+            if as_json:
+                show.as_json(preview)
+            return
+        if spec.budget.usd is not None or spec.model.price:
+            _ask_before_spending(yes=yes)
+        with line:
+            result = study.run()
+    if as_json:
+        show.as_json(result.to_json())
+    else:
+        show.result(result.to_json())
+    if result.state == "paused":
+        print(f"Paused: {result.reason}. Go on with: promptopt resume {result.name}", file=sys.stderr)
+        raise typer.Exit(130 if "Ctrl-C" in result.reason else 0)
+
+
+def _ask_before_spending(*, yes: bool) -> None:
+    if yes or not sys.stdin.isatty():
+        if not yes:
+            raise ConfigError("this study spends money; say --yes, since nobody can be asked here.")
+        return
+    if not typer.confirm("Spend it?", default=False):
+        raise typer.Exit(0)

@@ -1,0 +1,145 @@
+"""The options that several commands share, and how they become a StudySpec.
+
+An option that is left out leaves the study file's value, or the default, alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptopt.budget import Budget
+from promptopt.config import DEFAULT_STORE, StudySpec, TaskSpec, read_spec
+from promptopt.errors import ConfigError
+
+Source = Annotated[
+    str | None, typer.Argument(help="A ready task's name, a study file (.toml), a folder, or a JSONL or CSV file.")
+]
+Data = Annotated[str | None, typer.Option("--data", help="JSONL or CSV file, or folder; the same as the argument.")]
+PromptText = Annotated[
+    str | None, typer.Option("--prompt", help="The seed prompt: text with {fields} or none, or a .txt or .json file.")
+]
+MetricName = Annotated[str | None, typer.Option("--metric", help="How outputs are scored; guessed from the targets.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", help="Which column is which, e.g. target=label; may be repeated.")
+]
+Model = Annotated[
+    str | None, typer.Option("--model", help="The task model: embedded:, embedded:FILE.gguf or http://HOST/v1#NAME.")
+]
+Optimizer = Annotated[str | None, typer.Option("--optimizer", help="The model that writes prompts [the task model].")]
+StrategyName = Annotated[str | None, typer.Option("--strategy", help="How to search; see: promptopt strategies.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="A named set of the strategy's settings.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting of the strategy, e.g. width=4; may be repeated.")
+]
+Evaluations = Annotated[
+    int | None, typer.Option("--evaluations", "-n", help="The plan: how many prompt-example pairs the search scores.")
+]
+MaxCalls = Annotated[int | None, typer.Option("--max-calls", help="Hard cap on model calls, the proof included.")]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Hard cap on tokens, the proof included.")]
+MaxSeconds = Annotated[float | None, typer.Option("--max-seconds", help="Hard cap on wall time, the proof included.")]
+MaxUsd = Annotated[float | None, typer.Option("--max-usd", help="Hard cap on US dollars, the proof included.")]
+Price = Annotated[str | None, typer.Option("--price", help="US dollars a million tokens, read and written: 0.15,0.6.")]
+AnswerTokens = Annotated[int | None, typer.Option("--answer-tokens", help="The most tokens of one answer.")]
+Scoring = Annotated[str | None, typer.Option("--scoring", help="generate, or likelihood of the choices.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="chat or completion layouts for the seed prompt.")]
+Parts = Annotated[list[str] | None, typer.Option("--part", help="A part of the prompt that may change [all].")]
+Name = Annotated[str | None, typer.Option("--study", help="The study's name in the store [made from the task].")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The seed of every random choice [0].")]
+StorePath = Annotated[str, typer.Option("--store", help="The SQLite file that keeps every study.")]
+StoreOption = Annotated[str | None, typer.Option("--store", help=f"The SQLite file of studies [{DEFAULT_STORE}].")]
+Cache = Annotated[str | None, typer.Option("--cache", help="on, or off to use no other study's outcomes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON for machines, and nothing else.")]
+
+
+def read_source(source: str | None, data: str | None) -> StudySpec:
+    """Return the settings that the argument names: a study file's, or those of data.
+
+    Raises:
+        ConfigError: Both or neither are given.
+    """
+    if source and data:
+        raise ConfigError(f"there are two sources, {source} and --data {data}; give one of them.")
+    if source and source.endswith(".toml"):
+        return read_spec(Path(source))
+    if not (source or data):
+        raise ConfigError("there is no data: name a ready task (promptopt tasks), a study file, or --data FILE.")
+    return StudySpec(task=TaskSpec(data=source or data or ""))
+
+
+def with_task(spec: StudySpec, **changes: Any) -> StudySpec:
+    """Return the spec with some fields of its task exchanged; None changes nothing."""
+    if changes.get("columns"):
+        changes["columns"] = read_pairs("--column", changes["columns"])
+    return replace(spec, task=replace(spec.task, **_given(changes)))
+
+
+def with_model(spec: StudySpec, price: str | None = None, **changes: Any) -> StudySpec:
+    """Return the spec with other models; None changes nothing.
+
+    Raises:
+        ConfigError: The price is not two numbers.
+    """
+    if price is not None:
+        try:
+            read, written = (float(part) for part in price.split(","))
+        except ValueError:
+            raise ConfigError(f"--price {price}: expected two numbers such as 0.15,0.6.") from None
+        changes["price"] = (read, written)
+    return replace(spec, model=replace(spec.model, **_given(changes)))
+
+
+def with_strategy(spec: StudySpec, settings: Sequence[str] | None, **changes: Any) -> StudySpec:
+    """Return the spec with another strategy; settings given one by one are added to the file's."""
+    if settings:
+        changes["settings"] = {**spec.strategy.settings, **read_pairs("--set", settings)}
+    return replace(spec, strategy=replace(spec.strategy, **_given(changes)))
+
+
+def with_budget(spec: StudySpec, **limits: Any) -> StudySpec:
+    """Return the spec with other limits; None changes nothing."""
+    return replace(spec, budget=replace(spec.budget, **_given(limits)))
+
+
+def with_study(spec: StudySpec, **changes: Any) -> StudySpec:
+    """Return the spec with another name, seed, store or cache mode; None changes nothing."""
+    return replace(spec, **_given(changes))
+
+
+def read_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Read ``name=value`` texts.
+
+    Raises:
+        ConfigError: One has no equals sign.
+    """
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{option} {text}: expected name=value.")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def budget_of(texts: Sequence[str]) -> Budget:
+    """Read limits such as ``calls=500`` for ``resume --add``.
+
+    Raises:
+        ConfigError: A unit is unknown or a value is no number.
+    """
+    units = {"calls": int, "tokens": int, "usd": float, "seconds": float, "labels": int}
+    limits: dict[str, Any] = {}
+    for unit, value in read_pairs("--add", texts).items():
+        if unit not in units:
+            raise ConfigError(f"--add {unit}={value}: the plan is fixed, caps can grow: {', '.join(units)}.")
+        try:
+            limits[unit] = units[unit](value)
+        except ValueError:
+            raise ConfigError(f"--add {unit}={value}: {value} is not a number.") from None
+    return Budget(**limits)
+
+
+def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if value is not None}

@@ -1,0 +1,209 @@
+"""What people see: results, trials and previews as text in a terminal; everything comes in as plain data.
+
+Model output is escaped, so that nothing a model writes can style or move the terminal.
+"""
+
+import difflib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from promptopt.study import Study
+
+WORD_STYLE = {"better": "bold green", "worse": "bold red", "not measured": "bold yellow"}
+MAX_EFFECTS = 8
+
+
+def console() -> "Console":
+    """Return the console for people: full width in a terminal, 100 columns in a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+
+
+def as_json(data: Any) -> None:
+    """Print plain JSON."""
+    print(json.dumps(data, ensure_ascii=False, indent=2))
+
+
+def preview(study: "Study", data: Mapping[str, Any]) -> None:
+    """Say what is about to happen and what it will take."""
+    out = console()
+    setup = study.setup
+    dataset = setup.task.dataset
+    out.print(f"[bold]{study.row.name}[/] in {study.store.path}", soft_wrap=True)
+    out.print(f"  task      {setup.task.name}: {_clean(setup.task.description) or 'no description'}")
+    out.print(
+        f"  data      {len(dataset.search)} rows to search on, {len(dataset.pool)} for demonstrations, "
+        f"{len(dataset.dev)} dev, {len(dataset.test)} test; metric {setup.task.metric.name}"
+    )
+    out.print(f"  model     {setup.task_model.address}    strategy {setup.strategy.name}    seed {setup.seed}")
+    writes = f" + {data['optimizer_calls']} by the optimizer model" if data["optimizer_calls"] else ""
+    money = f", about ${data['usd']:.2f}" if data["usd"] is not None else ""
+    out.print(
+        f"  calls     at most {data['search_evaluations']} to search{writes} + {data['proof_calls']} to prove it{money}"
+    )
+    for note in data["notes"]:
+        out.print(f"  [yellow]note[/]      {note}")
+    out.print()
+
+
+def result(data: Mapping[str, Any]) -> None:
+    """Show what a study came to: the verdict, the final, both prompts and what it took."""
+    out = console()
+    if "verdict" in data:
+        style = WORD_STYLE.get(data["verdict"]["word"], "bold yellow")
+        out.print(f"\n[{style}]{data['sentence']}[/]\n")
+        out.print(_final(data))
+    else:
+        out.print(f"\n[bold yellow]{data['sentence']}[/]")
+    if data["best"]["id"] != data["seed"]["id"]:
+        out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
+    if data["effects"]:
+        out.print(_effects(data["effects"]))
+    out.print(_cost(data), soft_wrap=True)
+    if data.get("test_use", 0) > 1:
+        out.print(f"[yellow]This test split has now been used by {data['test_use']} studies; its figure wears out.[/]")
+    if "verdict" in data:
+        out.print(f"\nUse it: promptopt export {data['name']}    Look closer: promptopt studies show {data['name']}")
+
+
+def studies(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Show a line a study."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("study", "state", "made", "verdict"):
+        table.add_column(column)
+    for line in lines:
+        table.add_row(line["name"], line["state"], line["created"][:16].replace("T", " "), _clean(line["sentence"]))
+    console().print(table)
+
+
+def trials(data: Mapping[str, Any], most: int) -> None:
+    """Show the best trials of a study."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title="trials on search rows, best first", title_justify="left")
+    for column in ("trial", "prompt", "made by", "state"):
+        table.add_column(column)
+    for column in ("mean", "± 1.96 se", "valid of n"):
+        table.add_column(column, justify="right")
+    for trial in data["trials_list"][:most]:
+        error = trial["standard_error"]
+        table.add_row(
+            str(trial["number"]),
+            trial["prompt_id"][:8],
+            trial["operator"],
+            trial["state"],
+            f"{trial['mean']:.2f}",
+            f"{1.96 * error:.2f}" if error != float("inf") else "",
+            f"{trial['n_valid']} of {trial['n']}",
+        )
+    out = console()
+    out.print(table)
+    if len(data["trials_list"]) > most:
+        out.print(f"... and {len(data['trials_list']) - most} more; all of them with --json")
+
+
+def diff(left: Mapping[str, Any], right: Mapping[str, Any]) -> None:
+    """Show two prompts side by side with what differs in colour."""
+    console().print(_side_by_side(left["messages"], right["messages"], (left["title"], right["title"])))
+
+
+def _final(data: Mapping[str, Any]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("the final")
+    for column in ("dev", "± 1.96 se", "valid of n", "test", "tokens read a call"):
+        table.add_column(column, justify="right")
+    test = data["test"]
+    for finalist in data["finalists"]:
+        role, dev = finalist["role"], finalist["dev"]
+        held = test.get("seed") if role == "seed" else test.get("chosen") if role == data["chosen"] else None
+        error = dev["standard_error"]
+        table.add_row(
+            role + (" (chosen)" if role == data["chosen"] else ""),
+            f"{dev['mean']:.3f}",
+            f"{1.96 * error:.3f}" if error is not None else "",
+            f"{dev['n_valid']} of {dev['n']}",
+            f"{held['mean']:.3f}" if held else "",
+            f"{dev['prompt_tokens']:.0f}",
+        )
+    return table
+
+
+def _effects(effects: Sequence[Mapping[str, Any]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title="\nwhy it works: what each choice is worth", title_justify="left")
+    table.add_column("choice")
+    table.add_column("level")
+    for column in ("effect", "95 % interval", "n"):
+        table.add_column(column, justify="right")
+    for effect in effects[:MAX_EFFECTS]:
+        interval = f"{effect['low']:+.2f} to {effect['high']:+.2f}"
+        level = _short(_clean(effect["level"]), 48)
+        table.add_row(effect["choice"], level, f"{effect['estimate']:+.2f}", interval, str(effect["n"]))
+    return table
+
+
+def _cost(data: Mapping[str, Any]) -> str:
+    search, spend = data["search"], data["spend"]
+    proof_calls = spend["calls"] - search["calls"]
+    money = f", ${spend['usd']:.4f}" if spend["usd"] else ""
+    return (
+        f"\n{data['evaluations']} search evaluations of {data['trials']} prompts ({search['calls']} calls) and "
+        f"{proof_calls} calls to prove it: {spend['tokens']} tokens{money}, {spend['seconds']:.0f} s. {data['reason']}."
+    )
+
+
+def _side_by_side(
+    left: Sequence[Mapping[str, str]], right: Sequence[Mapping[str, str]], titles: tuple[str, str] = ("seed", "best")
+) -> "Table":
+    from rich.table import Table
+
+    table = Table(expand=True)
+    for title in titles:
+        table.add_column(f"{title} prompt", ratio=1, overflow="fold")
+    old, new = _lines(left), _lines(right)
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for kind, a, b, c, d in matcher.get_opcodes():
+        same = kind == "equal"
+        for row in range(max(b - a, d - c)):
+            left_line = old[a + row] if a + row < b else None
+            right_line = new[c + row] if c + row < d else None
+            table.add_row(_line(left_line, "" if same else "red"), _line(right_line, "" if same else "green"))
+    return table
+
+
+def _line(text: str | None, style: str) -> "Text":
+    from rich.text import Text
+
+    return Text(text or "", style=style)
+
+
+def _lines(messages: Sequence[Mapping[str, str]]) -> list[str]:
+    lines: list[str] = []
+    for message in messages:
+        if message["role"] != "text":
+            lines.append(f"[{message['role']}]")
+        lines += _clean(message["content"]).split("\n")
+    return lines
+
+
+def _clean(text: str) -> str:
+    """Drop control characters, so that a model's text cannot steer the terminal."""
+    return "".join(c for c in text if c in "\n\t" or c.isprintable())
+
+
+def _short(text: str, width: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 3] + "..."

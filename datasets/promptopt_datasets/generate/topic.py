@@ -1,0 +1,48 @@
+"""The task ``topic``: a news sentence to its section.
+
+Frames belong to one split; the names that fill them are invented or common.
+"""
+
+import random
+
+from promptopt_datasets.generate.task import SIZES, SPLITS, ReadyTask, Row, Split
+from promptopt_datasets.generate.text import deal, fill, pick_slots, read_sections, rotate
+
+TOPICS = ("sports", "business", "science", "politics")
+
+
+def make(rng: random.Random) -> dict[Split, list[Row]]:
+    """Make the rows of each split, equally many for each topic."""
+    sections = read_sections("topic")
+    return {split: _split(rng, sections, split) for split in SPLITS}
+
+
+def _split(rng: random.Random, sections: dict[str, list[str]], split: Split) -> list[Row]:
+    rows = []
+    for topic in TOPICS:
+        sentences = _sentences(rng, sections, deal(sections[topic], split), SIZES[split] // len(TOPICS))
+        rows += [Row(sentence, topic) for sentence in sentences]
+    rng.shuffle(rows)
+    return rows
+
+
+def _sentences(rng: random.Random, slots: dict[str, list[str]], frames: list[str], n: int) -> list[str]:
+    """Return ``n`` different sentences; a frame without a slot gives only one."""
+    endless = rotate(rng, frames)
+    sentences: dict[str, None] = {}
+    while len(sentences) < n:
+        frame = next(endless)
+        sentences[fill(frame, pick_slots(rng, frame, slots))] = None
+    return list(sentences)
+
+
+TASK = ReadyTask(
+    name="topic",
+    description="Name the section of the newspaper that a sentence belongs to.",
+    prompt="Classify the news sentence as sports, business, science or politics.",
+    labels=("News", "Topic"),
+    metric="multiple-choice",
+    make=make,
+    choices=TOPICS,
+    notes="Sentences from frames written by hand; no frame is used in two splits.",
+)

@@ -1,0 +1,349 @@
+"""The Python door: optimize, evaluate and open a study from plain settings.
+
+Every other door (command line, pages, pipelines) goes through here.
+"""
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from promptopt import plugins
+from promptopt.ask import Evaluate
+from promptopt.backends.address import open_backend
+from promptopt.backends.base import Backend
+from promptopt.budget import Budget, Prices
+from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec
+from promptopt.errors import ConfigError, StudyMismatchError
+from promptopt.evaluation import Evaluation
+from promptopt.evaluator import Evaluator
+from promptopt.example import Split
+from promptopt.ids import content_hash
+from promptopt.ledger import Ledger
+from promptopt.prompt import Candidate
+from promptopt.proof import baselines, calls_needed
+from promptopt.registry import configure
+from promptopt.result import Progress, Result, evaluation_json
+from promptopt.settings import settings_of
+from promptopt.statistics import mean_interval
+from promptopt.store.rows import StudyRow
+from promptopt.store.store import Store
+from promptopt.study import FINALISTS, Observer, Setup, Study
+from promptopt.task import Task
+from promptopt.verdict import per_class
+
+Data = str | Path | Sequence[Mapping[str, Any]]
+
+FORK_SEEDS = 3
+FEW_TEST = 100
+
+
+class Options(TypedDict, total=False):
+    """What ``optimize`` takes by name; the same words as in a study file."""
+
+    prompt: str
+    metric: Any
+    columns: Mapping[str, str]
+    model: str
+    optimizer: str
+    strategy: str
+    profile: str
+    settings: Mapping[str, Any]
+    budget: Budget | int
+    name: str
+    seed: int
+    store: str
+    cache: str
+
+
+def optimize(data: Data | Task, *, observer: Observer | None = None, **options: Unpack[Options]) -> Result:
+    """Find a better prompt and prove it; the same call again resumes, or shows the finished study.
+
+    Args:
+        data: A ready task's name, a folder, a JSONL or CSV file, rows as mappings, or a Task.
+        observer: Told how it goes, some ten times a second.
+        **options: See Options; ``budget`` as a number means evaluations, ``metric`` may be a callable
+            ``(output, example) -> float``.
+
+    Returns:
+        The result, with the prompt to use and the verdict.
+
+    Raises:
+        PromptOptError: See ``promptopt.errors``; the message says what to do.
+    """
+    spec = _spec_of(data, options)
+    task = data if isinstance(data, Task) else None
+    if task is None and (not isinstance(data, str | Path) or callable(options.get("metric"))):
+        task = load_task(spec, data=data, metric=options.get("metric"))
+    with open_study(spec, task=task, observer=observer) as study:
+        return study.run()
+
+
+@contextmanager
+def open_study(
+    spec: StudySpec, *, task: Task | None = None, fork_of: str | None = None, observer: Observer | None = None
+) -> Iterator[Study]:
+    """Open the study of these settings: a new one, or the stored one to be resumed.
+
+    Args:
+        spec: The settings.
+        task: The task, if it is made already.
+        fork_of: The name of a study whose best prompts become further seeds of this one.
+        observer: Told how it goes.
+
+    Raises:
+        StudyMismatchError: The stored study of this name was made with other settings; says which.
+    """
+    with ExitStack() as stack:
+        store = stack.enter_context(Store.open(spec.store))
+        task = task or load_task(spec)
+        if fork_of:
+            task = replace(task, seeds=(*task.seeds, *_best_prompts(store, fork_of)))
+        setup = _setup(stack, spec, task)
+        yield Study(store, _row(store, spec, setup), setup, observer)
+
+
+def preview(study: Study) -> dict[str, Any]:
+    """Return what a study will take at most, before anything is spent."""
+    setup = study.setup
+    estimate = setup.strategy.estimate(setup.context)
+    proof = calls_needed(len(baselines(setup.task)) + FINALISTS, setup.task.dataset)
+    price = setup.prices.get(setup.task_model.address)
+    return {
+        "search_evaluations": estimate.evaluations,
+        "optimizer_calls": estimate.writes,
+        "proof_calls": proof,
+        "calls": estimate.evaluations + estimate.writes + proof,
+        "usd": _estimated_usd(setup, estimate.evaluations + proof) if price else None,
+        "notes": _notes(setup),
+    }
+
+
+def _estimated_usd(setup: Setup, calls: int) -> float:
+    # Four bytes a token is the usual rule of thumb; the hard cap does not rest on it.
+    example = setup.task.dataset.search[0]
+    messages = setup.task.seeds[0].template(setup.task.fields).render(example)
+    prompt_tokens = sum(len(message.content.encode()) for message in messages) // 4
+    price = setup.prices[setup.task_model.address]
+    return calls * price.cost_usd(prompt_tokens, setup.task.decoding.max_tokens)
+
+
+def _notes(setup: Setup) -> list[str]:
+    """Return what a user should know before the start."""
+    notes = []
+    if "write" in setup.strategy.needs and setup.optimizer_model and "write" not in setup.optimizer_model.abilities:
+        notes.append(
+            f"{setup.strategy.name} lets {setup.optimizer_model.address} write prompts, which a model this small "
+            "hardly can; give a larger one with --optimizer, or take --strategy irace, which needs none."
+        )
+    dataset = setup.task.dataset
+    if not dataset.test:
+        notes.append("There is no test split, so the gain will not be measured; 300 held-out examples show 10 points.")
+    elif len(dataset.test) < FEW_TEST:
+        notes.append(f"Only {len(dataset.test)} test examples: a gain under 10 points will hardly show.")
+    return notes
+
+
+def load_task(spec: StudySpec, *, data: Any = None, metric: Any = None) -> Task:
+    """Make the task of a spec, through the installed task loader.
+
+    Args:
+        spec: The settings.
+        data: Rows or a path, in place of the spec's.
+        metric: A callable, in place of the spec's name.
+
+    Raises:
+        DataError: The data is wrong; names file, line and field.
+        ConfigError: A setting is wrong.
+    """
+    if not spec.task.data and data is None:
+        raise ConfigError("there is no data: name a ready task, or give a file with --data.")
+    settings = {k: v for k, v in asdict(spec.task).items() if k not in ("data", "mode") and v not in (None, {})}
+    settings["mode"] = spec.task.mode or ("completion" if spec.model.task.startswith("embedded") else "chat")
+    if metric is not None:
+        settings["metric"] = metric
+    return plugins.load_task(spec.task.data if data is None else data, **settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One prompt's evaluation on one split."""
+
+    task: Task
+    split: Split
+    candidate: Candidate
+    evaluation: Evaluation
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures, the classes and the outcomes as plain data."""
+        examples = {example.id: example for example in self.task.dataset.split(self.split)}
+        rows = [
+            {
+                "inputs": dict(examples[outcome.example_id].inputs),
+                "target": examples[outcome.example_id].target,
+                **asdict(outcome),
+            }
+            for outcome in self.evaluation.outcomes
+        ]
+        figures = evaluation_json(self.evaluation)
+        interval = asdict(mean_interval(list(self.evaluation.scores.values())))
+        classes = [asdict(figure) for figure in per_class(self.evaluation, examples.values())]
+        return {
+            "task": self.task.name,
+            "split": self.split,
+            **figures,
+            **interval,
+            "classes": classes,
+            "outcomes": rows,
+        }
+
+
+def evaluate(spec: StudySpec, split: Split = "dev", *, observer: Observer | None = None) -> Measured:
+    """Score the seed prompt of these settings on one split; a look at ``test`` is recorded as a use of it.
+
+    Args:
+        spec: The settings; those of the search do not matter.
+        split: Which examples.
+        observer: Told how it goes.
+
+    Raises:
+        ConfigError: The split is empty.
+    """
+    with ExitStack() as stack:
+        store = stack.enter_context(Store.open(spec.store))
+        task = load_task(spec)
+        examples = task.dataset.split(split)
+        if not examples:
+            raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
+        setup = _setup(stack, spec, task)
+        row = _row(store, replace(spec, name=f"evaluate-{task.name}-{task.hash[:6]}"), setup)
+        ledger = Ledger(spec.budget, store.spend(row.id))
+        evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=row.id)
+        begun = time.monotonic()
+
+        def tick(done: int, total: int) -> None:
+            if observer:
+                pace = done / max(1e-9, time.monotonic() - begun)
+                observer(Progress(split, done, total, 1, None, ledger.spend, pace))
+
+        candidate = Candidate(task.seeds[0])
+        evaluation = evaluator.answer({"0": Evaluate([candidate], examples, split)}, tick)["0"][0]
+        store.update_study(row.id, state="finished")
+        if split == "test":
+            store.record_test_use(task.dataset.hash, row.id)
+        return Measured(task, split, candidate, evaluation)
+
+
+def _spec_of(data: Data | Task, options: Options) -> StudySpec:
+    budget = options.get("budget", DEFAULT_EVALUATIONS)
+    metric = options.get("metric")
+    return StudySpec(
+        task=TaskSpec(
+            data=str(data) if isinstance(data, str | Path) else "",
+            prompt=options.get("prompt"),
+            metric=metric if isinstance(metric, str) else None,
+            columns=options.get("columns", {}),
+        ),
+        model=ModelSpec(options.get("model", ModelSpec.task), options.get("optimizer")),
+        strategy=StrategySpec(
+            options.get("strategy", StrategySpec.name),
+            options.get("profile", StrategySpec.profile),
+            options.get("settings", {}),
+        ),
+        budget=Budget(evaluations=budget) if isinstance(budget, int) else budget,
+        name=options.get("name"),
+        seed=options.get("seed", 0),
+        store=options.get("store", StudySpec.store),
+        cache=options.get("cache", StudySpec.cache),
+    )
+
+
+def _setup(stack: ExitStack, spec: StudySpec, task: Task) -> Setup:
+    model = _opened(stack, spec, spec.model.task, task)
+    strategy = configure(spec.strategy.name, spec.strategy.profile, spec.strategy.settings)
+    optimizer = model
+    if spec.model.optimizer and spec.model.optimizer != spec.model.task:
+        optimizer = _opened(stack, spec, spec.model.optimizer, task)
+    price = spec.model.price
+    if spec.budget.usd is not None and price is None and not spec.model.task.startswith(("embedded", "simulated")):
+        raise ConfigError(
+            f"budget: usd = {spec.budget.usd}, but the price of {spec.model.task} is not known; give it in dollars a "
+            "million tokens read and written, such as --price 0.15,0.60."
+        )
+    prices = {spec.model.task: Prices(*price)} if price else {}
+    return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices)
+
+
+def _opened(stack: ExitStack, spec: StudySpec, address: str, task: Task) -> Backend:
+    examples = [*task.dataset.train, *task.dataset.dev, *task.dataset.test]
+    backend = open_backend(address, examples=examples, options=spec.model.options)
+    stack.callback(backend.close)
+    return backend
+
+
+def _row(store: Store, spec: StudySpec, setup: Setup) -> StudyRow:
+    """Return the stored study of these settings, made now if there is none."""
+    identity = _identity(spec, setup)
+    digest = content_hash(identity)
+    name = spec.name or f"{setup.task.name}-{setup.strategy.name}-{digest[:4]}"
+    row = store.study(name)
+    if row is not None and row.config_hash != digest:
+        stored = row.config["identity"]
+        changed = [key for key in identity if identity[key] != stored.get(key)]
+        raise StudyMismatchError(
+            f"The study '{name}' in {spec.store} was made with another {', '.join(changed)}; give this one another "
+            f"name with --study, or start from its best prompts with --fork {name}."
+        )
+    if row is None:
+        store.put_dataset(setup.task.dataset)
+        store.put_prompts(setup.task.seeds)
+        row = StudyRow(
+            id=0,
+            name=name,
+            config={"identity": identity, "spec": asdict(replace(spec, name=name))},
+            config_hash=digest,
+            seed=spec.seed,
+            versions=_versions(setup),
+            dataset_hash=setup.task.dataset.hash,
+        )
+        row = replace(row, id=store.create_study(row))
+    return row
+
+
+def _identity(spec: StudySpec, setup: Setup) -> dict[str, Any]:
+    """Return all that decides what a study does; caps on spending are not among it."""
+    task = setup.task
+    optimizer = setup.optimizer_model if "write" in setup.strategy.needs else None
+    return {
+        "dataset": task.dataset.hash,
+        "metric": task.metric.key,
+        "seed prompts": [seed.id for seed in task.seeds],
+        "decoding": asdict(task.decoding),
+        "editable parts": list(task.editable),
+        "task model": setup.task_model.model_key,
+        "optimizer model": optimizer.model_key if optimizer else None,
+        "strategy": [setup.strategy.name, setup.strategy.version],
+        "strategy settings": settings_of(setup.strategy),
+        "plan": setup.plan,
+        "seed": spec.seed,
+    }
+
+
+def _versions(setup: Setup) -> dict[str, str]:
+    names = ("promptopt", "numpy", "sqlalchemy")
+    strategy = {setup.strategy.name: setup.strategy.version}
+    return {"python": platform.python_version(), **{name: version(name) for name in names}, **strategy}
+
+
+def _best_prompts(store: Store, name: str) -> list[Any]:
+    row = store.study(name)
+    if row is None:
+        raise ConfigError(f"--fork {name}: there is no study of this name; see: promptopt studies list.")
+    asks = [ask for ask in store.journal(row.id) if ask.kind == "recommend" and ask.payload]
+    if not asks or asks[-1].payload is None:
+        return []
+    return [store.prompt(prompt_id) for prompt_id in asks[-1].payload["ranking"][:FORK_SEEDS]]

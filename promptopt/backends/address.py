@@ -1,0 +1,107 @@
+"""Addresses: how a model is named in a setting, and the backend that each kind of address opens.
+
+A backend's file is imported only when an address asks for it.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from promptopt.backends.base import Backend
+from promptopt.errors import ConfigError, UnknownNameError
+from promptopt.example import Example
+
+KINDS = ("embedded", "http", "https", "simulated")
+LATER = ("litellm", "openai", "vllm")
+
+_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def open_backend(
+    address: str, *, examples: Sequence[Example] = (), options: Mapping[str, str] | None = None
+) -> Backend:
+    """Open the backend of an address.
+
+    Args:
+        address: ``embedded:`` or ``embedded:path.gguf``; ``http://host:port/v1#model``, ``https://...``;
+            ``simulated:additive?seed=3``.
+        examples: What may be asked; only the simulated model looks at them.
+        options: The backend's own settings, such as ``concurrency``; the fields of ``HTTPOptions``, for instance.
+
+    Raises:
+        UnknownNameError: There is no such kind of backend, or no such option.
+        ConfigError: The address or an option cannot be used.
+    """
+    kind, colon, rest = address.partition(":")
+    given = dict(options or {})
+    if kind in LATER and colon:
+        raise ConfigError(
+            f"'{kind}:' addresses are not there yet; start the server yourself and give its address, "
+            "as in http://localhost:8000/v1#model-name."
+        )
+    if not colon or kind not in KINDS:
+        raise UnknownNameError("kind of backend", kind, KINDS)
+    if kind == "embedded":
+        return _open_embedded(rest, given)
+    if kind == "simulated":
+        return _open_simulated(rest, examples, given)
+    return _open_http(address, given)
+
+
+def _open_embedded(rest: str, given: Mapping[str, str]) -> Backend:
+    from promptopt.backends.embedded import EmbeddedBackend
+    from promptopt.backends.model_file import locate_or_pull
+
+    settings = _read("embedded", given, {"threads": 0})
+    path: Path = locate_or_pull(rest or None)
+    return EmbeddedBackend(path, threads=settings.get("threads") or None, address=f"embedded:{rest}")
+
+
+def _open_http(address: str, given: Mapping[str, str]) -> Backend:
+    from promptopt.backends.http import HTTPBackend, HTTPOptions
+
+    return HTTPBackend(address, HTTPOptions(**_read("http", given, _defaults(HTTPOptions()))))
+
+
+def _open_simulated(rest: str, examples: Sequence[Example], given: Mapping[str, str]) -> Backend:
+    from promptopt.backends.simulated import Faults, SimulatedBackend
+    from promptopt.landscape import SHAPES, Landscape
+
+    name, _, query = rest.partition("?")
+    shape = next((known for known in SHAPES if known == (name or SHAPES[0])), None)
+    if shape is None:
+        raise UnknownNameError("landscape", name, SHAPES)
+    world: dict[str, Any] = {"seed": 0, "common": False}
+    manner: dict[str, Any] = {"latency_ms": 0.0, "concurrency": 64}
+    faults = _defaults(Faults())
+    settings = _read("simulated", {**dict(parse_qsl(query)), **given}, {**world, **manner, **faults})
+    return SimulatedBackend(
+        examples,
+        Landscape(shape, **_pick(settings, world)),
+        Faults(**_pick(settings, faults)),
+        **_pick(settings, manner),
+    )
+
+
+def _defaults(options: Any) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in options.__dataclass_fields__}
+
+
+def _pick(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def _read(kind: str, given: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options given, each read as the type of its default."""
+    read: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in defaults:
+            raise UnknownNameError(f"option of {kind}:", name, defaults)
+        wanted = type(defaults[name])
+        try:
+            read[name] = _TRUTH[text.lower()] if wanted is bool else wanted(text)
+        except (KeyError, ValueError):
+            expected = {bool: "true or false", int: "a whole number", float: "a number"}[wanted]
+            raise ConfigError(f"{kind}: {name} = {text!r} must be {expected}.") from None
+    return read

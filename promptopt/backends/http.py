@@ -1,0 +1,292 @@
+"""HTTPBackend: any OpenAI-compatible endpoint (vLLM, OpenAI, Ollama, llama.cpp, LM Studio, TGI), on aiohttp.
+
+The thread that iterates ``run`` takes the requests; the calls, their retries and their pace are on the event loop.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field, replace
+
+import aiohttp
+
+from promptopt.backends.base import K, Reply, Request
+from promptopt.backends.endpoint import Endpoint
+from promptopt.backends.loop import CLOSED, LoopThread, stream
+from promptopt.backends.pace import Pace, retry_after_s
+from promptopt.backends.wire import MalformedError, path_of, read_failure, read_models, read_reply, write_request
+from promptopt.budget import Usage
+from promptopt.errors import (
+    BackendError,
+    ConfigError,
+    ContextLengthError,
+    FatalBackendError,
+    RefusedError,
+    TransientError,
+)
+from promptopt.evaluation import Status
+from promptopt.ids import content_hash
+from promptopt.layout import Mode
+
+MALFORMED_RETRIES = 2
+CONNECT_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 60.0
+
+
+class UnreachableError(TransientError):
+    """No connection could be opened at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPOptions:
+    """How an endpoint is used.
+
+    Args:
+        key_variable: The environment variable that holds the key; ``OPENAI_API_KEY`` if empty.
+        concurrency: Calls in flight at most.
+        timeout_s: How long one attempt may take, in seconds.
+        max_attempts: Attempts for one request, the first included.
+        backoff_s: The mean wait before the second attempt, in seconds; it doubles from then on.
+        completion: Whether the server has ``/completions`` beside ``/chat/completions``.
+        likelihood: Whether choices may be scored by the log-probabilities of the first token.
+
+    Raises:
+        ConfigError: A number is not above 0.
+    """
+
+    key_variable: str = ""
+    concurrency: int = 64
+    timeout_s: float = 60.0
+    max_attempts: int = 5
+    backoff_s: float = 0.5
+    completion: bool = True
+    likelihood: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "timeout_s", "max_attempts", "backoff_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"http backend: {name} = {getattr(self, name)} must be above 0.")
+
+
+@dataclass(slots=True)
+class _Effort:
+    """What one request has taken so far."""
+
+    attempts: int = 0
+    malformed: int = 0
+    seconds: float = 0.0
+    usage: Usage = Usage()
+    began_at: float = field(default_factory=time.monotonic)
+
+    def finish(self, reply: Reply) -> Reply:
+        usage = self.usage + replace(reply.usage, seconds=self.seconds)
+        return replace(reply, usage=usage, attempts=self.attempts)
+
+
+class HTTPBackend:
+    """Reaches one model behind an OpenAI-compatible endpoint; nothing is sent before the model is first needed.
+
+    Args:
+        address: The base URL (``http://host:port/v1``), with ``#model-name`` where it serves more than one.
+        options: How it is used.
+
+    Raises:
+        ConfigError: The address cannot be used, or the key is missing.
+    """
+
+    def __init__(self, address: str, options: HTTPOptions = HTTPOptions()) -> None:
+        self._endpoint = Endpoint.at(address, options.key_variable)
+        self._options = options
+        self._pace = Pace(self.address, options.concurrency, options.timeout_s, options.backoff_s)
+        self._lock = threading.Lock()
+        self._loop: LoopThread | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._served: dict[str, str] | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """The base URL, with the model if one was named."""
+        return self._endpoint.address
+
+    @property
+    def model(self) -> str:
+        """The model that answers; asks the server if none was named.
+
+        Raises:
+            ConfigError: None was named and the server lists none.
+            FatalBackendError: The server cannot be reached or refuses the key.
+        """
+        served = self._models()
+        if not self._endpoint.model and not served:
+            raise ConfigError(f"{self.address} lists no model; name one after a '#', as in {self.address}#model-name.")
+        return self._endpoint.model or next(iter(served))
+
+    @property
+    def model_key(self) -> str:
+        """The hash of the model's name, the base URL and the root that the server loaded it from."""
+        return content_hash("http", self.model, self._endpoint.url, self._models().get(self.model, ""))
+
+    @property
+    def modes(self) -> frozenset[Mode]:
+        """Chat, and completion unless the options say that the server has none."""
+        return frozenset({"chat", "completion"}) if self._options.completion else frozenset({"chat"})
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """``write``, and ``likelihood`` where the options allow it."""
+        return frozenset({"write", "likelihood"}) if self._options.likelihood else frozenset({"write"})
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls it keeps in flight at most."""
+        return self._options.concurrency
+
+    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+        """Answer requests in the order in which replies come; see ``Backend.run``."""
+        model = self.model
+        return stream(self._connect(), lambda request: self._answer(request, model), requests, self.concurrency)
+
+    def close(self) -> None:
+        """Close the connections and give the event loop back."""
+        with self._lock:
+            self._closed = True
+            loop, session = self._loop, self._session
+            self._loop = self._session = None
+        if loop is not None and session is not None and loop.is_usable:
+            loop.wait(session.close())
+            loop.close()
+
+    async def _answer(self, request: Request, model: str) -> Reply:
+        """Answer one request, with as many attempts as it takes and is allowed."""
+        if request.choices and not self._options.likelihood:
+            raise FatalBackendError(f"{self.address} scores no choices; open it with likelihood = true.")
+        body = write_request(request, model)
+        effort = _Effort()
+        while True:
+            try:
+                status, payload = await self._send("POST", path_of(request), body, effort)
+                if status != 200:
+                    raise self._failure(status, payload)
+                return effort.finish(read_reply(payload, request))
+            except FatalBackendError:
+                raise
+            except BackendError as error:
+                if verdict := self._verdict(error, effort):
+                    return effort.finish(Reply(verdict, error=f"{self.address} {error}."))
+            await self._pace.back_off(effort.attempts)
+
+    def _verdict(self, error: BackendError, effort: _Effort) -> Status | None:
+        """Return how the request ends with this error, or None if it is worth another attempt.
+
+        Raises:
+            FatalBackendError: The whole endpoint is gone.
+        """
+        if isinstance(error, RefusedError | ContextLengthError):
+            return "refused"
+        if not isinstance(error, TransientError):
+            return "failed"
+        last = effort.attempts >= self._options.max_attempts
+        if isinstance(error, MalformedError):
+            effort.usage += error.usage
+            effort.malformed += 1
+            return "malformed" if last or effort.malformed > MALFORMED_RETRIES else None
+        if last and isinstance(error, UnreachableError) and self._pace.answered_at < effort.began_at:
+            raise FatalBackendError(f"{self.address} {error} any more; start the server again, then resume.")
+        return "failed" if last else None
+
+    async def _send(self, method: str, path: str, body: bytes | None, effort: _Effort) -> tuple[int, bytes]:
+        """Make one attempt and return the status and body that came.
+
+        Raises:
+            TransientError: Nothing came, or only a part.
+            FatalBackendError: The certificate is not trusted, or the wait asked for is too long.
+        """
+        if self._session is None:
+            raise FatalBackendError(CLOSED)
+        async with self._pace.place() as timeout_s:
+            effort.attempts += 1
+            began_at = time.monotonic()
+            timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+            url = self._endpoint.url + path
+            try:
+                async with self._session.request(
+                    method, url, data=body, timeout=timeout, allow_redirects=False
+                ) as response:
+                    payload = await response.read()
+            except TimeoutError:
+                raise TransientError(f"did not answer within {timeout_s:g} s") from None
+            except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+                raise FatalBackendError(f"{self.address}: no trusted TLS connection, {type(error).__name__}.") from None
+            except aiohttp.ClientConnectorError:
+                raise UnreachableError("cannot be reached") from None
+            except (aiohttp.ClientError, ConnectionError) as error:
+                raise TransientError(f"broke the connection ({type(error).__name__})") from None
+            finally:
+                effort.seconds += time.monotonic() - began_at
+        self._pace.note_answer(retry_after_s(response.headers.get("Retry-After")) if response.status != 200 else 0.0)
+        return response.status, payload
+
+    def _failure(self, status: int, payload: bytes) -> BackendError:
+        """Return the error of a status; a fatal one as a whole sentence that says what to do."""
+        error = read_failure(status, payload, self._endpoint.key)
+        if not isinstance(error, FatalBackendError):
+            return error
+        if status == 401:
+            hint = f"set the environment variable {self._endpoint.key_variable} to a valid key, or name another one"
+            hint += " with key_variable"
+        elif status == 404:
+            hint = f"the models it lists: {', '.join(self._served or {}) or 'none'}"
+        else:
+            hint = "no call can succeed until that is settled"
+        return FatalBackendError(f"{self.address} {error}; {hint}.")
+
+    def _models(self) -> dict[str, str]:
+        """Return what the server serves, asked once."""
+        loop = self._connect()
+        if self._served is None:
+            self._served = loop.wait(self._ask_models())
+        return self._served
+
+    async def _ask_models(self) -> dict[str, str]:
+        effort = _Effort()
+        while True:
+            try:
+                status, payload = await self._send("GET", "/models", None, effort)
+                if status == 200:
+                    return read_models(payload)
+                if status in (404, 405, 501):  # a small server need not have the route
+                    return {}
+                raise self._failure(status, payload)
+            except TransientError as error:
+                if effort.attempts >= self._options.max_attempts:
+                    raise FatalBackendError(f"{self.address} {error}; is the server running there?") from None
+            await self._pace.back_off(effort.attempts)
+
+    def _connect(self) -> LoopThread:
+        """Open the loop and the session, once.
+
+        Raises:
+            FatalBackendError: The backend was closed, or opened before a fork.
+        """
+        with self._lock:
+            if self._closed:
+                raise FatalBackendError(CLOSED)
+            if self._loop is None:
+                self._loop = LoopThread.open()
+                self._session = self._loop.wait(self._open_session())
+            self._loop.require_usable()
+            return self._loop
+
+    async def _open_session(self) -> aiohttp.ClientSession:
+        headers = {"Content-Type": "application/json", "User-Agent": "promptopt"}
+        if self._endpoint.key:
+            headers["Authorization"] = f"Bearer {self._endpoint.key}"
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            # Not trust_env: that would look into ~/.netrc in a thread at every call, and fight with our own key.
+            proxy=self._endpoint.proxy,
+        )

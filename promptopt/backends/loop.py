@@ -1,0 +1,169 @@
+"""The event loop that backends share: one thread a process, and the stream that runs coroutines for ``run``.
+
+LoopThread lives here. Nothing outside the backends knows that there is an event loop at all.
+"""
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from queue import Empty, SimpleQueue
+from typing import Any, ClassVar, TypeVar
+
+from promptopt.backends.base import K, Reply, Request
+from promptopt.errors import FatalBackendError
+
+T = TypeVar("T")
+Answer = Callable[[Request], Coroutine[Any, Any, Reply]]
+
+TICK_S = 0.05
+CANCEL_S = 1.0
+CLOSED = "This backend was closed; open it again."
+
+
+class LoopThread:
+    """The event-loop thread of this process; opened by the first backend that needs it, ended by the last.
+
+    Use ``open`` and ``close``; each ``open`` wants one ``close``.
+    """
+
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _shared: ClassVar["LoopThread | None"] = None
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._pid = os.getpid()
+        self._users = 0
+        self._thread = threading.Thread(target=self._loop.run_forever, name="promptopt-backends", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls) -> "LoopThread":
+        """Return the loop of this process, started if there is none; a forked child gets one of its own."""
+        with cls._lock:
+            if cls._shared is None or cls._shared.is_foreign:
+                cls._shared = cls()
+            cls._shared._users += 1
+            return cls._shared
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this loop was started before a fork, so that its thread does not exist here."""
+        return self._pid != os.getpid()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the loop runs, in this process."""
+        return not self.is_foreign and not self._loop.is_closed()
+
+    def require_usable(self) -> None:
+        """Refuse to work when closed, or in a forked child.
+
+        Raises:
+            FatalBackendError: Says which.
+        """
+        if self.is_foreign:
+            raise FatalBackendError(
+                "This backend was opened before the process was forked and cannot be used in the child; "
+                "open a new backend after the fork."
+            )
+        if self._loop.is_closed():
+            raise FatalBackendError(CLOSED)
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Have the loop call a function soon; does not wait."""
+        self.require_usable()
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and return its result; an interrupt cancels it."""
+        if not self.is_usable:
+            coroutine.close()
+            self.require_usable()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        """Give the loop back; the last user ends the thread and whatever still runs on it."""
+        if self.is_foreign:
+            return
+        with LoopThread._lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            if LoopThread._shared is self:
+                LoopThread._shared = None
+        self.wait(_cancel(lambda: asyncio.all_tasks(self._loop)))
+        self.wait(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def stream(
+    loop: LoopThread, answer: Answer, requests: Iterable[tuple[K, Request]], limit: int
+) -> Generator[tuple[K, Reply] | None, None, None]:
+    """Answer requests on the loop: the body of ``Backend.run`` for backends that wait for a network.
+
+    Args:
+        loop: Where the answers are made.
+        answer: Makes one reply; what it raises ends the stream.
+        requests: Taken one by one, whenever fewer than ``limit`` are taken and not yet given back.
+        limit: How many requests may be open at a time.
+    """
+    source = iter(requests)
+    ended: SimpleQueue[tuple[K, asyncio.Task[Reply]]] = SimpleQueue()
+    tasks: set[asyncio.Task[Reply]] = set()  # touched by the loop's thread alone
+
+    def start(key: K, request: Request) -> None:
+        task = asyncio.get_running_loop().create_task(answer(request))
+        tasks.add(task)
+        task.add_done_callback(lambda done: finish(key, done))
+
+    def finish(key: K, task: asyncio.Task[Reply]) -> None:
+        tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # now it counts as seen, also when nobody comes to fetch it
+        ended.put((key, task))
+
+    n_open = 0
+    try:
+        while True:
+            for key, request in itertools.islice(source, limit - n_open):
+                n_open += 1
+                loop.call(start, key, request)
+            if not n_open:
+                return
+            try:
+                key, task = ended.get(timeout=TICK_S)
+            except Empty:
+                yield None
+                continue
+            n_open -= 1
+            if task.cancelled():
+                raise FatalBackendError(CLOSED)
+            yield key, task.result()
+    finally:
+        if n_open and loop.is_usable:
+            loop.wait(_cancel(lambda: tasks))
+
+
+async def _cancel(tasks: Callable[[], Iterable["asyncio.Task[Any]"]]) -> None:
+    """Cancel tasks and give them a moment to let go of their connections."""
+    others = [task for task in tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=CANCEL_S)
+
+
+def _forget_lock() -> None:
+    # The parent may have held the lock in another thread at the moment of the fork.
+    LoopThread._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)

@@ -1,0 +1,119 @@
+"""Catalogue: what is installed and whether it works here, as plain data for every door.
+
+Nothing here spends anything, but for the one word that ``examine`` asks of a model.
+"""
+
+import importlib.util
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from promptopt.backends.address import open_backend
+from promptopt.backends.base import Request
+from promptopt.errors import PromptOptError
+from promptopt.layout import Message
+from promptopt.plugins import load_task, ready_task_names
+from promptopt.registry import configure, find_strategy, strategy_names
+from promptopt.settings import settings_of
+
+EXTRAS = {
+    "embedded": "xllamacpp",
+    "rouge": "rouge_score",
+    "huggingface": "datasets",
+    "api": "litellm",
+    "dspy": "dspy",
+    "optuna": "optuna",
+    "vllm": "vllm",
+}
+
+
+def describe_strategies(name: str | None = None) -> list[dict[str, Any]]:
+    """Return the installed strategies, or one: what it is, needs, profiles and settings.
+
+    Raises:
+        UnknownNameError: There is no such strategy.
+    """
+    described = []
+    for known in [name] if name else strategy_names():
+        strategy = find_strategy(known)
+        described.append(
+            {
+                "name": known,
+                "what": (strategy.__doc__ or "").strip().split("\n")[0],
+                "needs": sorted(strategy.needs),
+                "version": strategy.version,
+                "profiles": {profile: settings_of(configure(known, profile)) for profile in strategy.profiles},
+            }
+        )
+    return described
+
+
+def describe_tasks() -> list[dict[str, Any]]:
+    """Return the tasks that come with promptopt: name, metric, sizes and description."""
+    described = []
+    for name in ready_task_names():
+        task = load_task(name)
+        sizes = {split: len(getattr(task.dataset, split)) for split in ("train", "dev", "test")}
+        described.append({"name": name, "metric": task.metric.name, **sizes, "description": task.description})
+    return described
+
+
+def describe_models() -> list[dict[str, Any]]:
+    """Return the ways of reaching a model, and whether the embedded one is here."""
+    from promptopt.backends.model_file import find
+
+    found = find(None)
+    return [
+        {
+            "address": "embedded:",
+            "what": "SmolLM2-135M-Instruct Q4_1, 98 MB, on the CPU",
+            "state": f"ready: {found}" if found else "not fetched; run: promptopt models pull",
+        },
+        {"address": "embedded:/path/to/model.gguf", "what": "any GGUF file, on the CPU", "state": "your file"},
+        {
+            "address": "http://host:port/v1#name",
+            "what": "any OpenAI-compatible server",
+            "state": "key from OPENAI_API_KEY",
+        },
+        {"address": "simulated:", "what": "no model: a landscape of known optimum for tests", "state": "ready"},
+    ]
+
+
+def examine(address: str) -> list[dict[str, str]]:
+    """Check this machine and one model; each check says ``good``, ``absent`` or ``wrong`` and why."""
+    checks = [{"check": "python", "state": "good", "what": platform.python_version()}]
+    checks += [_extra(name, module) for name, module in EXTRAS.items()]
+    folder = Path.cwd()
+    writable = os.access(folder, os.W_OK)
+    checks.append({"check": "store folder", "state": "good" if writable else "wrong", "what": str(folder)})
+    checks.append(_model(address))
+    return checks
+
+
+def _extra(name: str, module: str) -> dict[str, str]:
+    if importlib.util.find_spec(module) is None:
+        return {"check": f"extra {name}", "state": "absent", "what": f'pip install -e ".[{name}]"'}
+    try:
+        what = f"{module} {version(module.replace('_', '-'))}"
+    except PackageNotFoundError:
+        what = module
+    return {"check": f"extra {name}", "state": "good", "what": what}
+
+
+def _model(address: str) -> dict[str, str]:
+    question = Message("user", "Say yes.")
+    try:
+        backend = open_backend(address)
+    except PromptOptError as error:
+        return {"check": f"model {address}", "state": "wrong", "what": str(error)}
+    try:
+        request = Request("chat", (question,), max_tokens=4)
+        reply = next(arrival for arrival in backend.run([("word", request)]) if arrival is not None)[1]
+        state = "good" if reply.status in ("ok", "truncated") else "wrong"
+        return {"check": f"model {address}", "state": state, "what": reply.text.strip() or reply.error}
+    except PromptOptError as error:
+        return {"check": f"model {address}", "state": "wrong", "what": str(error)}
+    finally:
+        backend.close()

@@ -1,0 +1,235 @@
+"""Evaluator: answers Evaluate asks; scores prompts on examples against the task model.
+
+What the store already knows is not called again; what comes in is stored before anything else happens to it.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from promptopt.ask import Evaluate
+from promptopt.backends.base import Backend, Reply, Request
+from promptopt.errors import ConfigError
+from promptopt.evaluation import Evaluation, Outcome
+from promptopt.example import Example
+from promptopt.ids import content_hash
+from promptopt.layout import Template
+from promptopt.ledger import Ledger
+from promptopt.prompt import Prompt
+from promptopt.store.buffer import OutcomeBuffer
+from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
+from promptopt.store.store import Store
+from promptopt.task import Task
+
+CacheMode = str
+Tick = Callable[[int, int], None]
+
+VALID_FLOOR = 0.9
+FLOOR_FROM = 10
+
+
+class TooManyFailuresError(Exception):
+    """Too few calls succeed for scores to mean anything: a state of the study (paused), not a fault of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One prompt on one example, with the key under which its outcome is stored."""
+
+    prompt: Prompt
+    template: Template
+    example: Example
+    key: str
+
+
+class Evaluator:
+    """Scores prompts on examples: cached, grouped by prompt, under the ledger.
+
+    Args:
+        task: Fields, metric and decoding.
+        backend: The task model.
+        store: Where outcomes live.
+        ledger: The caps.
+        study_id: Who pays.
+        cache: ``on``; ``read`` does not store for others; ``off`` uses only what this study itself has paid for.
+    """
+
+    def __init__(
+        self, task: Task, backend: Backend, store: Store, ledger: Ledger, *, study_id: int, cache: CacheMode = "on"
+    ) -> None:
+        if task.decoding.scoring == "likelihood" and not task.choices:
+            raise ConfigError(
+                f"task {task.name}: scoring = likelihood needs the same closed set of choices on every example; "
+                "give choices or use scoring = generate."
+            )
+        if task.decoding.scoring == "likelihood" and "likelihood" not in backend.abilities:
+            raise ConfigError(f"{backend.address} cannot score choices by likelihood; use scoring = generate.")
+        self.task = task
+        self.backend = backend
+        self.store = store
+        self.ledger = ledger
+        self.study_id = study_id
+        self.cache = cache
+        self._templates: dict[str, tuple[Template, str]] = {}
+
+    def answer(self, asks: Mapping[str, Evaluate], on_tick: Tick | None = None) -> dict[str, tuple[Evaluation, ...]]:
+        """Answer asks that are open side by side, by their journal paths.
+
+        Raises:
+            BudgetSpentError: A cap was reached first; what came in is stored.
+            TooManyFailuresError: Too few calls succeeded; likewise.
+            FatalBackendError: The model cannot be used at all.
+        """
+        self.store.put_prompts([candidate.prompt for ask in asks.values() for candidate in ask.candidates])
+        pairs = {path: self.pairs(ask) for path, ask in asks.items()}
+        wanted = {pair.key: pair for group in pairs.values() for pair in group}
+        known = self._recall(wanted)
+        missing = [pair for key, pair in wanted.items() if key not in known]
+
+        def tick(done: int) -> None:
+            if on_tick:
+                on_tick(len(wanted) - len(missing) + done, len(wanted))
+
+        known |= self._call(missing, tick)
+        self._refuse_too_many_failures([known[pair.key] for pair in missing])
+        for path, group in pairs.items():
+            self._consume(path, group, known)
+        return {path: _evaluations(asks[path], group, known) for path, group in pairs.items()}
+
+    def recorded(self, path: str, ask: Evaluate) -> tuple[Evaluation, ...]:
+        """Return the answer that the journal holds for this ask, without any call."""
+        group = self.pairs(ask)
+        rows = self.store.consumed_outcomes(self.study_id, path, self.task.metric.key)
+        found = {row.request_key: _outcome(row, score) for row, score in rows}
+        known = {p.key: found.get(p.key) or found[self._failed_key(p)] for p in group}
+        return _evaluations(ask, group, known)
+
+    def pairs(self, ask: Evaluate) -> list[Pair]:
+        """Return the product of an ask's two lists, grouped by prompt."""
+        pairs: list[Pair] = []
+        for candidate in ask.candidates:
+            template, prefix = self._template(candidate.prompt)
+            head = hashlib.blake2b(prefix.encode(), digest_size=16)
+            for example in ask.examples:
+                digest = head.copy()
+                digest.update(example.id.encode())
+                pairs.append(Pair(candidate.prompt, template, example, digest.hexdigest()))
+        return pairs
+
+    def _template(self, prompt: Prompt) -> tuple[Template, str]:
+        if prompt.id not in self._templates:
+            template = prompt.template(self.task.fields)
+            decoding = self.task.decoding
+            sampling = [decoding.max_tokens, decoding.temperature, decoding.seed, decoding.scoring]
+            self._templates[prompt.id] = template, content_hash(template.digest, self.backend.model_key, sampling)
+        return self._templates[prompt.id]
+
+    def _recall(self, wanted: Mapping[str, Pair]) -> dict[str, Outcome]:
+        rows = self.store.find_outcomes(list(wanted))
+        if self.cache == "off":
+            rows = {key: row for key, row in rows.items() if row.study_id == self.study_id}
+        metric = self.task.metric
+        scores = self.store.scores(list(rows), metric.key)
+        fresh = []
+        for key, row in rows.items():
+            if key not in scores and (score := self._score(row, wanted[key].example)):
+                scores[key] = score
+                fresh.append(score)
+        self.store.add_outcomes([], fresh, [])
+        return {key: _outcome(row, scores.get(key)) for key, row in rows.items()}
+
+    def _call(self, missing: Sequence[Pair], on_done: Callable[[int], None]) -> dict[str, Outcome]:
+        known: dict[str, Outcome] = {}
+        buffer = OutcomeBuffer(self.store)
+        requests = ((pair, self._request(pair)) for pair in missing)
+        try:
+            with closing(self.ledger.run(self.backend, requests)) as arrivals:
+                for arrival in arrivals:
+                    if arrival is not None:
+                        pair, reply = arrival
+                        row = self._row(pair, reply)
+                        score = self._score(row, pair.example)
+                        buffer.add(row, score)
+                        known[pair.key] = _outcome(row, score)
+                    on_done(len(known))
+                    buffer.tick()
+        finally:
+            buffer.flush()
+        return known
+
+    def _request(self, pair: Pair) -> Request:
+        decoding = self.task.decoding
+        return Request(
+            mode=pair.template.mode,
+            messages=pair.template.render(pair.example),
+            max_tokens=decoding.max_tokens,
+            temperature=decoding.temperature,
+            stop=pair.template.stop,
+            seed=decoding.seed,
+            choices=self.task.choices if decoding.scoring == "likelihood" else (),
+            group=pair.prompt.id,
+        )
+
+    def _row(self, pair: Pair, reply: Reply) -> OutcomeRow:
+        return OutcomeRow(
+            request_key=pair.key if reply.status != "failed" else self._failed_key(pair),
+            prompt_id=pair.prompt.id,
+            example_id=pair.example.id,
+            model_key=self.backend.model_key,
+            repeat=0,
+            status=reply.status,
+            output=reply.text,
+            usage=reply.usage,
+            attempts=reply.attempts,
+            study_id=self.study_id,
+            error=reply.error,
+        )
+
+    def _score(self, row: OutcomeRow, example: Example) -> ScoreRow | None:
+        if row.status != "ok" and not (row.status == "truncated" and self.task.decoding.score_truncated):
+            return None
+        score = self.task.metric.score(row.output, example)
+        return ScoreRow(row.request_key, self.task.metric.key, score.value, score.feedback)
+
+    def _failed_key(self, pair: Pair) -> str:
+        # A failure belongs to the study that saw it and must never answer somebody else's question.
+        return content_hash(pair.key, self.study_id)
+
+    def _consume(self, path: str, group: Sequence[Pair], known: Mapping[str, Outcome]) -> None:
+        keys = (p.key if known[p.key].status != "failed" else self._failed_key(p) for p in group)
+        rows = [ConsumedRow(self.study_id, path, key, p.prompt.id) for key, p in zip(keys, group, strict=True)]
+        self.store.add_outcomes([], [], rows)
+
+    def _refuse_too_many_failures(self, fresh: Sequence[Outcome]) -> None:
+        bad = [outcome for outcome in fresh if outcome.status in ("failed", "malformed")]
+        if len(fresh) >= FLOOR_FROM and len(bad) > (1 - VALID_FLOOR) * len(fresh):
+            raise TooManyFailuresError(
+                f"{len(bad)} of {len(fresh)} calls to {self.backend.address} failed, more than "
+                f"{1 - VALID_FLOOR:.0%}, so scores would mean little ({bad[0].feedback or 'no reason given'})"
+            )
+
+
+def _outcome(row: OutcomeRow, score: ScoreRow | None) -> Outcome:
+    return Outcome(
+        prompt_id=row.prompt_id,
+        example_id=row.example_id,
+        status=row.status,
+        output=row.output,
+        score=score.value if score else None,
+        feedback=score.feedback if score else row.error,
+        usage=row.usage,
+    )
+
+
+def _evaluations(ask: Evaluate, group: Sequence[Pair], known: Mapping[str, Outcome]) -> tuple[Evaluation, ...]:
+    width = len(ask.examples)
+    evaluations = []
+    for index, candidate in enumerate(ask.candidates):
+        outcomes = (
+            # Two prompts may render to the same request, so the ids are those of the pair and not of the first call.
+            replace(known[pair.key], prompt_id=candidate.id, example_id=pair.example.id)
+            for pair in group[index * width : (index + 1) * width]
+        )
+        evaluations.append(Evaluation(candidate.id, tuple(outcomes)))
+    return tuple(evaluations)

@@ -1,0 +1,113 @@
+"""Journal: every ask of a study with its answer; what is recorded is replayed, what is open is served.
+
+An ask is written down before anything is spent on it, and its answer is final.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from promptopt.ask import Ask, Evaluate, Recommend, Write
+from promptopt.errors import ReplayError, StrategyError
+from promptopt.evaluation import Evaluation
+from promptopt.evaluator import Evaluator
+from promptopt.ids import content_hash
+from promptopt.store.rows import AskRow
+from promptopt.store.store import Store
+from promptopt.writer import Writer
+
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Services:
+    """Who answers the asks of a study."""
+
+    evaluator: Evaluator
+    writer: Writer | None
+
+
+class Journal:
+    """The asks of one study, by path.
+
+    Args:
+        store: Where they are kept.
+        study_id: Whose they are.
+        services: Who answers the open ones.
+    """
+
+    def __init__(self, store: Store, study_id: int, services: Services) -> None:
+        self._store = store
+        self._study_id = study_id
+        self._services = services
+        self._rows = {row.path: row for row in store.journal(study_id)}
+
+    def answer(self, number: int, asks: Mapping[str, Ask[Any]], on_tick: Tick) -> dict[str, Any]:
+        """Answer the asks of one step, by path.
+
+        Commits:
+            The open asks before they are served, the answers after.
+
+        Raises:
+            ReplayError: An ask differs from the recorded one of its path.
+            StrategyError: Nobody can answer it.
+        """
+        for path, ask in asks.items():
+            self._check(path, ask)
+        fresh = {path: ask for path, ask in asks.items() if not self._is_answered(path)}
+        self._store.open_asks(self._study_id, [_row(number, path, ask) for path, ask in fresh.items()])
+        answers = {path: self._recorded(path, ask) for path, ask in asks.items() if path not in fresh}
+        answers |= self._serve(fresh, on_tick)
+        return answers
+
+    def _is_answered(self, path: str) -> bool:
+        return path in self._rows and self._rows[path].state == "answered"
+
+    def _check(self, path: str, ask: Ask[Any]) -> None:
+        row = self._rows.get(path)
+        if row is not None and (row.kind, row.fingerprint) != (ask.kind, ask.fingerprint()):
+            raise ReplayError(
+                f"Ask {path} is another one than the journal holds ({ask.kind} now, {row.kind} then): the strategy or "
+                "one of its libraries has changed since this study was made; start a new one from it with --fork."
+            )
+
+    def _recorded(self, path: str, ask: Ask[Any]) -> Any:
+        if isinstance(ask, Evaluate):
+            return self._services.evaluator.recorded(path, ask)
+        if isinstance(ask, Write) and self._services.writer:
+            return self._services.writer.recorded(path)
+        return None
+
+    def _serve(self, asks: Mapping[str, Ask[Any]], on_tick: Tick) -> dict[str, Any]:
+        evaluates = {path: ask for path, ask in asks.items() if isinstance(ask, Evaluate)}
+        writes = {path: ask for path, ask in asks.items() if isinstance(ask, Write)}
+        answers: dict[str, Any] = {path: None for path, ask in asks.items() if isinstance(ask, Recommend)}
+        if writes and self._services.writer:
+            answers |= self._services.writer.answer(writes)
+        if evaluates:
+            answers |= self._services.evaluator.answer(evaluates, on_tick)
+        if unserved := asks.keys() - answers.keys():
+            path = min(unserved)
+            raise StrategyError(f"Ask {path} is a {asks[path].kind}, which this study has nobody to answer.")
+        for path, ask in asks.items():
+            self._store.answer_ask(self._study_id, path, _digest(answers[path]), self._metric_key(ask), None)
+        return answers
+
+    def _metric_key(self, ask: Ask[Any]) -> str | None:
+        return self._services.evaluator.task.metric.key if isinstance(ask, Evaluate) else None
+
+
+def _row(number: int, path: str, ask: Ask[Any]) -> AskRow:
+    payload = ask.to_json() if isinstance(ask, Recommend) else None
+    return AskRow(number=number, path=path, kind=ask.kind, fingerprint=ask.fingerprint(), payload=payload)
+
+
+def _digest(answer: Any) -> str:
+    """Return the hash of what an answer says; what it took to get it does not count."""
+    if isinstance(answer, tuple):
+        return content_hash([[_outcome(o) for o in e.outcomes] for e in answer if isinstance(e, Evaluation)])
+    return content_hash([answer.texts, answer.failed] if answer is not None else None)
+
+
+def _outcome(outcome: Any) -> list[Any]:
+    return [outcome.prompt_id, outcome.example_id, outcome.status, outcome.output, outcome.score]

@@ -1,0 +1,130 @@
+"""Ledger: holds the hard caps; every call is reserved before it is sent and settled after.
+
+The upper bound of a call is reserved, so that no cap is passed, whatever is in flight.
+"""
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+
+from promptopt.backends.base import Backend, K, Reply, Request
+from promptopt.budget import Budget, Prices, Spend
+
+
+class BudgetSpentError(Exception):
+    """A hard cap is reached; a state of the study and not a fault, so it is outside the tree of errors."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(f"the budget of {unit} is spent")
+        self.unit = unit
+
+
+class Ledger:
+    """Counts what a study pays, over all model roles.
+
+    Args:
+        budget: The caps.
+        spent: What earlier sessions of the study have paid.
+        prices: What tokens cost, by backend address; a model that is not named costs nothing.
+    """
+
+    def __init__(self, budget: Budget, spent: Spend, prices: Mapping[str, Prices] | None = None) -> None:
+        self.budget = budget
+        self.spend = spent
+        self.held = Spend()
+        self.lost = Spend()
+        self._prices = prices or {}
+        self._started = time.monotonic() - spent.seconds
+        self._reserved: dict[int, Spend] = {}
+
+    def hold(self, spend: Spend) -> None:
+        """Keep this much back for the proof: until it is released the search may not use it."""
+        self.held = spend
+
+    def run(
+        self, backend: Backend, requests: Iterable[tuple[K, Request]]
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
+        """Send requests to a backend, each one reserved before and settled after; None marks 50 ms without a reply.
+
+        Raises:
+            BudgetSpentError: A cap was reached; raised when the calls in flight have come in.
+        """
+        stopped: list[BudgetSpentError] = []
+
+        def reserved() -> Iterator[tuple[tuple[K, Request], Request]]:
+            for key, request in requests:
+                try:
+                    self._reserve(request, backend.address)
+                except BudgetSpentError as spent:
+                    stopped.append(spent)
+                    return
+                yield (key, request), request
+
+        with closing(backend.run(reserved())) as replies:
+            try:
+                for arrival in replies:
+                    self.tick()
+                    if arrival is None:
+                        yield None
+                        continue
+                    (key, request), reply = arrival
+                    self._settle(request, reply, backend.address)
+                    yield key, reply
+            finally:
+                self._charge_lost()
+        if stopped:
+            raise stopped[0]
+
+    def check(self, more: Spend | None = None) -> None:
+        """Look at all caps.
+
+        Args:
+            more: What is about to be paid; one call if nothing is said.
+
+        Raises:
+            BudgetSpentError: One would be passed.
+        """
+        self.tick()
+        total = self.spend + self.held + (more or Spend(calls=1))
+        for reserved in self._reserved.values():
+            total = total + reserved
+        for unit, cap in self.budget.caps().items():
+            if getattr(total, unit) > cap:
+                raise BudgetSpentError(unit)
+
+    def tick(self) -> None:
+        """Read the clock."""
+        self.spend = replace(self.spend, seconds=time.monotonic() - self._started)
+
+    def _reserve(self, request: Request, address: str) -> None:
+        most = self._upper_bound(request, address)
+        self.check(most)
+        self._reserved[id(request)] = most
+
+    def _settle(self, request: Request, reply: Reply, address: str) -> None:
+        self._reserved.pop(id(request), None)
+        usage = reply.usage
+        price = self._prices.get(address, Prices())
+        self.spend = self.spend + Spend(
+            calls=reply.attempts,
+            tokens=usage.tokens,
+            usd=usage.cost_usd or price.cost_usd(usage.prompt_tokens, usage.completion_tokens),
+        )
+
+    def _charge_lost(self) -> None:
+        # Nothing is known of a call that was cancelled in flight, so it is charged in full.
+        for most in self._reserved.values():
+            self.spend = self.spend + most
+            self.lost = self.lost + most
+        self._reserved.clear()
+
+    def _upper_bound(self, request: Request, address: str) -> Spend:
+        # A token covers at least one byte, so the bytes of a text bound its tokens from above.
+        prompt_tokens = sum(len(message.content.encode()) + 8 for message in request.messages)
+        price = self._prices.get(address, Prices())
+        return Spend(
+            calls=1,
+            tokens=prompt_tokens + request.max_tokens,
+            usd=price.cost_usd(prompt_tokens, request.max_tokens),
+        )

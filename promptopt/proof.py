@@ -1,0 +1,101 @@
+"""Proof: the search that comes after the search; it chooses on dev and decides on test.
+
+Nobody trusts a number from the search: finalists and baselines meet on all of dev, and one paired comparison of
+the chosen prompt with the seed on held-out examples is the verdict.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from promptopt.ask import Evaluate, Search
+from promptopt.evaluation import Evaluation
+from promptopt.example import Dataset, Example, by_hash
+from promptopt.prompt import Candidate
+from promptopt.task import Task
+from promptopt.verdict import Verdict, choose, judge_verdict, not_measured
+
+STEP_BY_STEP = "Let's think step by step."
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A prompt in the final, with the role it plays and its outcomes on dev."""
+
+    role: str
+    candidate: Candidate
+    dev: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the final showed.
+
+    Args:
+        finalists: The seed first, then the baselines, then what the search recommends.
+        chosen: The index of the best on dev.
+        seed_test: The seed's outcomes on held-out examples; None if they were not looked at.
+        chosen_test: Those of the chosen prompt.
+        verdict: The uncorrected verdict of the one comparison.
+    """
+
+    finalists: tuple[Finalist, ...]
+    chosen: int
+    verdict: Verdict
+    seed_test: Evaluation | None = None
+    chosen_test: Evaluation | None = None
+
+    @property
+    def winner(self) -> Candidate:
+        """The prompt to use: the chosen one if it is proved better or nothing could be measured, else the seed."""
+        keep = self.verdict.word in ("better", "not measured")
+        return self.finalists[self.chosen if keep else 0].candidate
+
+
+def baselines(task: Task) -> dict[str, Candidate]:
+    """Return the prompts that every winner must beat: the seed, no instruction, and thinking step by step."""
+    seed = task.seeds[0]
+    entrants = {"seed": Candidate(seed)}
+    if "instruction" in task.editable:
+        empty = seed.replace(instruction="")
+        if empty.template(task.fields).slots:
+            entrants["empty instruction"] = Candidate(empty, (seed.id,), "baseline")
+        text = f"{seed.instruction} {STEP_BY_STEP}".strip()
+        entrants["step by step"] = Candidate(seed.replace(instruction=text), (seed.id,), "baseline")
+    return entrants
+
+
+def prove(entrants: Mapping[str, Candidate], dataset: Dataset) -> Search[Proof]:
+    """Choose among the entrants, the seed first, and compare the chosen one with the seed on test.
+
+    Asks:
+        One Evaluate on dev (on the search examples where there is no dev), one on test.
+    """
+    candidates = tuple(entrants.values())
+    examples = dataset.dev or dataset.search
+    answer = yield from Evaluate(candidates, examples, "dev")
+    finalists = tuple(map(Finalist, entrants, candidates, answer.evaluations))
+    if not dataset.test:
+        chosen = cross_validated(answer.evaluations, examples)
+        verdict = not_measured(answer.evaluations[0], answer.evaluations[chosen])
+        return Proof(finalists, chosen, verdict)
+    chosen = choose(answer.evaluations)
+    pair = candidates[:1] if chosen == 0 else (candidates[0], candidates[chosen])
+    test = (yield from Evaluate(pair, dataset.test, "test")).evaluations
+    return Proof(finalists, chosen, judge_verdict(test[0], test[-1]), test[0], test[-1])
+
+
+def cross_validated(evaluations: Sequence[Evaluation], examples: Sequence[Example]) -> int:
+    """Choose with few examples: the entrant that is best on most leave-one-fold-out sets, ties to the earlier."""
+    ordered = [example.id for example in by_hash(examples, "folds")]
+    votes = [0] * len(evaluations)
+    for fold in range(FOLDS):
+        kept = {key for index, key in enumerate(ordered) if index % FOLDS != fold}
+        parts = [Evaluation(e.prompt_id, tuple(o for o in e.outcomes if o.example_id in kept)) for e in evaluations]
+        votes[choose(parts)] += 1
+    return votes.index(max(votes))
+
+
+def calls_needed(n_entrants: int, dataset: Dataset) -> int:
+    """Return the most calls that the proof can make."""
+    return n_entrants * len(dataset.dev or dataset.search) + 2 * len(dataset.test)

@@ -1,0 +1,92 @@
+"""Report: what the store holds of past studies, as plain data for every door.
+
+Nothing here calls a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from promptopt.errors import ConfigError, UnknownNameError
+from promptopt.prompt import Prompt
+from promptopt.store.rows import StudyRow
+from promptopt.store.store import Store
+
+
+def list_studies(store_path: str) -> list[dict[str, Any]]:
+    """Return a line a study: name, state, dates, verdict."""
+    with _open(store_path) as store:
+        return [_line(row) for row in store.studies()]
+
+
+def show_study(store_path: str, name: str) -> dict[str, Any]:
+    """Return a study's result with its trials, best first.
+
+    Raises:
+        UnknownNameError: There is no such study; offers the nearest names.
+    """
+    with _open(store_path) as store:
+        row = _find(store, name)
+        trials = sorted(store.trial_scores(row.id), key=lambda trial: (-trial.mean, trial.number))
+        info = {trial.number: trial for trial in store.trials(row.id)}
+        shown = [{**asdict(t), "operator": info[t.number].operator, "state": info[t.number].state} for t in trials]
+        return {**_line(row), **row.summary, "trials_list": shown, "versions": dict(row.versions)}
+
+
+def best_prompt(store_path: str, name: str) -> tuple[Prompt, Mapping[str, Any]]:
+    """Return the prompt that a study says to use, with the study's summary.
+
+    Raises:
+        UnknownNameError: There is no such study.
+        ConfigError: The study has found nothing yet.
+    """
+    with _open(store_path) as store:
+        row = _find(store, name)
+        if "best" not in row.summary:
+            raise ConfigError(f"The study '{name}' has no prompt to show yet; go on with: promptopt resume {name}.")
+        return store.prompt(row.summary["best"]["id"]), row.summary
+
+
+def study_spec(store_path: str, name: str) -> Mapping[str, Any]:
+    """Return the settings that a study was made with.
+
+    Raises:
+        UnknownNameError: There is no such study.
+    """
+    with _open(store_path) as store:
+        spec: Mapping[str, Any] = _find(store, name).config["spec"]
+        return spec
+
+
+def delete_study(store_path: str, name: str) -> None:
+    """Delete a study; outcomes that other studies may use stay.
+
+    Raises:
+        UnknownNameError: There is no such study.
+    """
+    with _open(store_path, read_only=False) as store:
+        store.delete_study(_find(store, name).name)
+
+
+def _open(store_path: str, *, read_only: bool = True) -> Store:
+    if not Path(store_path).exists():
+        raise ConfigError(f"{store_path}: there is no such store; run a study first, or name the file with --store.")
+    return Store.open(store_path, create=False, read_only=read_only)
+
+
+def _find(store: Store, name: str) -> StudyRow:
+    row = store.study(name)
+    if row is None:
+        raise UnknownNameError("study", name, [row.name for row in store.studies()])
+    return row
+
+
+def _line(row: StudyRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "state": row.state,
+        "created": row.created,
+        "updated": row.updated,
+        "sentence": row.summary.get("sentence", ""),
+    }

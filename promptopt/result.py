@@ -1,0 +1,142 @@
+"""Result and Progress: what a study came to, and where it stands meanwhile.
+
+``Result.to_json`` is the one plain form that the store keeps and that every door shows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from promptopt.ask import Effect
+from promptopt.budget import Spend
+from promptopt.evaluation import Evaluation
+from promptopt.prompt import Candidate, Prompt
+from promptopt.proof import Finalist, Proof
+from promptopt.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a running study stands.
+
+    Args:
+        phase: ``search``, then ``dev`` and ``test``.
+        done: Evaluations consumed in this phase, the ones in progress included.
+        total: Evaluations planned for this phase.
+        trials: Candidates seen.
+        best: The recommended candidate's evaluation on search examples so far.
+        spend: What has been paid.
+        calls_per_s: Calls a second in this session.
+    """
+
+    phase: str
+    done: int
+    total: int
+    trials: int
+    best: Evaluation | None
+    spend: Spend
+    calls_per_s: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time that this phase still needs at the present pace."""
+        return (self.total - self.done) / self.calls_per_s if self.calls_per_s else None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a study came to.
+
+    Args:
+        name: The study.
+        state: ``finished``, or ``paused`` before its end.
+        reason: Why the search stopped.
+        task: What was to be done well.
+        best: The prompt to use: the proved winner, else the seed; of a paused study the recommended one so far.
+        proof: The final; None of a paused study.
+        effects: Which choices matter, where the strategy says so.
+        evaluations: Evaluations consumed by the search.
+        trials: Candidates tried.
+        search_spend: What the search paid.
+        spend: What all of it paid, the proof included.
+        test_use: How many studies have looked at this test split, this one included.
+    """
+
+    name: str
+    state: Literal["finished", "paused"]
+    reason: str
+    task: Task
+    best: Candidate
+    proof: Proof | None
+    effects: tuple[Effect, ...]
+    evaluations: int
+    trials: int
+    search_spend: Spend
+    spend: Spend
+    test_use: int = 0
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt to use."""
+        return self.best.prompt
+
+    @property
+    def seed(self) -> Prompt:
+        """The first seed prompt."""
+        return self.task.seeds[0]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in one plain sentence."""
+        return self.proof.verdict.sentence if self.proof else f"Not finished: {self.reason}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "reason": self.reason,
+            "sentence": self.verdict,
+            "seed": self._prompt_json(self.seed),
+            "best": self._prompt_json(self.prompt),
+            "decoding": {"max_tokens": self.task.decoding.max_tokens, "temperature": self.task.decoding.temperature},
+            "evaluations": self.evaluations,
+            "trials": self.trials,
+            "search": asdict(self.search_spend),
+            "spend": asdict(self.spend),
+            "effects": [asdict(effect) for effect in self.effects],
+            "test_use": self.test_use,
+            **(_proof_json(self.proof) if self.proof else {}),
+        }
+
+    def _prompt_json(self, prompt: Prompt) -> dict[str, Any]:
+        messages = [asdict(message) for message in prompt.template(self.task.fields).messages()]
+        return {"id": prompt.id, "mode": prompt.layout.mode, "messages": messages, "n_demos": len(prompt.demos)}
+
+
+def _proof_json(proof: Proof) -> Mapping[str, Any]:
+    test = {"seed": proof.seed_test, "chosen": proof.chosen_test}
+    return {
+        "verdict": asdict(proof.verdict),
+        "chosen": proof.finalists[proof.chosen].role,
+        "finalists": [_finalist_json(finalist) for finalist in proof.finalists],
+        "test": {name: evaluation_json(e) for name, e in test.items() if e is not None},
+    }
+
+
+def _finalist_json(finalist: Finalist) -> dict[str, Any]:
+    return {"role": finalist.role, "id": finalist.candidate.id, "dev": evaluation_json(finalist.dev)}
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation's figures as plain data; token counts are means a call."""
+    n = max(1, evaluation.n)
+    error = evaluation.standard_error
+    return {
+        "mean": evaluation.mean,
+        "standard_error": error if evaluation.n_valid > 1 else None,
+        "n_valid": evaluation.n_valid,
+        "n": evaluation.n,
+        "prompt_tokens": sum(outcome.usage.prompt_tokens for outcome in evaluation.outcomes) / n,
+        "completion_tokens": sum(outcome.usage.completion_tokens for outcome in evaluation.outcomes) / n,
+    }

@@ -1,0 +1,270 @@
+"""Intervals and tests for scores in [0, 1]; the nouns are Interval and PairedDifference.
+
+Prompts are compared on the same examples, so a difference is judged pair by pair; pairs are (before, after).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Pairs = Sequence[tuple[float, float]]
+
+_BINARY = frozenset((0.0, 1.0))
+_STEPS = frozenset((-1.0, 0.0, 1.0))
+_EXACT_FLIPS = 12
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """From low to high, at a confidence level in (0, 1)."""
+
+    low: float
+    high: float
+    level: float = 0.95
+
+    def holds(self, value: float) -> bool:
+        """Say whether the value lies inside, ends included."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """How much better the second of each pair is than the first.
+
+    Args:
+        mean: The mean difference after - before, in [-1, 1].
+        interval: Of the mean difference.
+        p_value: Two-sided, of the test that the interval inverts: below 1 - level exactly when 0 is outside.
+        n: How many pairs.
+        wins: In how many the second is higher.
+        losses: In how many the first is higher.
+        ties: In how many both are equal.
+    """
+
+    mean: float
+    interval: Interval
+    p_value: float
+    n: int
+    wins: int
+    losses: int
+    ties: int
+
+
+def paired_difference(pairs: Pairs, *, level: float = 0.95) -> PairedDifference:
+    """Return the mean difference of paired scores with its interval and p-value.
+
+    Where every difference is -1, 0 or 1 (0/1 scores), the interval is Tango's score interval and the p-value
+    McNemar's score test; else both are Student's paired t. Of seven intervals for 0/1 scores, and of t, percentile,
+    BCa and bootstrap-t for graded ones, these two kept their coverage best (see benchmarks/null_studies.py).
+    No pairs give the whole range [-1, 1].
+    """
+    differences = [after - before for before, after in pairs]
+    wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    n = len(differences)
+    mean = math.fsum(differences) / n if n else 0.0
+    if _STEPS.issuperset(differences):
+        interval = tango(wins, losses, n, level=level)
+        p_value = math.erfc(abs(wins - losses) / math.sqrt(2 * (wins + losses))) if wins + losses else 1.0
+    else:
+        interval, p_value = _student(differences, level)
+        interval = Interval(max(-1.0, interval.low), min(1.0, interval.high), level)
+    return PairedDifference(mean, interval, p_value, n, wins, losses, n - wins - losses)
+
+
+def tango(wins: int, losses: int, n: int, *, level: float = 0.95) -> Interval:
+    """Return the score interval of a difference of paired proportions, (wins - losses) / n.
+
+    It has a sensible width without any win or loss, and holds 0 exactly when McNemar's score test does not reject.
+
+    Reference: Tango, Statistics in Medicine 17 (1998), section 3.
+    """
+    if n == 0:
+        return Interval(-1.0, 1.0, level)
+    z, centre = _normal_quantile(0.5 + level / 2), (wins - losses) / n
+    low = _bisect(lambda delta: _tango_statistic(wins, losses, n, delta) > z, -1.0, centre)
+    high = _bisect(lambda delta: _tango_statistic(wins, losses, n, delta) > -z, centre, 1.0)
+    return Interval(low, high, level)
+
+
+def wilson(mean: float, n: int, *, level: float = 0.95) -> Interval:
+    """Return the score interval of a proportion seen in n examples.
+
+    Reference: Wilson, JASA 22 (1927); Newcombe, Statistics in Medicine 17 (1998) 857, method 3.
+    """
+    if n == 0:
+        return Interval(0.0, 1.0, level)
+    z = _normal_quantile(0.5 + level / 2)
+    shrink = 1 + z * z / n
+    centre = (mean + z * z / (2 * n)) / shrink
+    half = z * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)) / shrink
+    return Interval(max(0.0, centre - half), min(1.0, centre + half), level)
+
+
+def mean_interval(scores: Sequence[float], *, level: float = 0.95) -> Interval:
+    """Return the interval of the mean of scores in [0, 1]: Wilson's for 0/1 scores, else Student's."""
+    if _BINARY.issuperset(scores):
+        return wilson(math.fsum(scores) / len(scores) if scores else 0.0, len(scores), level=level)
+    interval = _student(scores, level)[0]
+    return Interval(max(0.0, interval.low), min(1.0, interval.high), level)
+
+
+def paired_bootstrap(pairs: Pairs, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Return the percentile bootstrap interval of the mean difference.
+
+    Too narrow where pairs are few or mostly ties; ``paired_difference`` is the one to decide with.
+
+    Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+    """
+    import numpy as np
+
+    differences = np.array([after - before for before, after in pairs])
+    if not differences.size:
+        return Interval(-1.0, 1.0, level)
+    bits, n = np.random.PCG64(seed), np.uint64(differences.size)
+    means = []
+    for start in range(0, resamples, _CHUNK):
+        shape = (min(_CHUNK, resamples - start), differences.size)
+        # Raw bits, because the streams of numpy's distributions change with its versions.
+        rows = (bits.random_raw(shape) >> np.uint64(32)) * n >> np.uint64(32)
+        means.append(differences[rows].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(low), float(high), level)
+
+
+def mcnemar_exact(pairs: Pairs) -> float:
+    """Return the two-sided exact p-value that wins and losses are equally likely; ties do not count.
+
+    Reference: McNemar, Psychometrika 12 (1947); the binomial form of the test.
+    """
+    wins, losses = sum(b > a for a, b in pairs), sum(b < a for a, b in pairs)
+    n = wins + losses
+    tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def sign_flip_test(pairs: Pairs, *, resamples: int = 10_000, seed: int = 0) -> float:
+    """Return the two-sided p-value of the paired permutation test on the mean difference.
+
+    All sign patterns are counted up to 12 pairs that differ, above that a random sample of them.
+
+    Reference: Fisher, The Design of Experiments (1935), section 21; Phipson and Smyth (2010) for the + 1.
+    """
+    import numpy as np
+
+    differences = np.array([after - before for before, after in pairs if after != before])
+    n = differences.size
+    if n == 0:
+        return 1.0
+    seen = abs(differences.sum()) - 1e-9
+    if n <= _EXACT_FLIPS:
+        patterns = np.arange(2**n)[:, None] >> np.arange(n) & 1
+        return float(np.mean(np.abs((1 - 2 * patterns) @ differences) >= seen))
+    bits, extreme = np.random.PCG64(seed), 0
+    for start in range(0, resamples, _CHUNK):
+        raw = bits.random_raw((min(_CHUNK, resamples - start), n)) >> np.uint64(63)
+        extreme += int(np.sum(np.abs((1.0 - 2.0 * raw) @ differences) >= seen))
+    return (extreme + 1) / (resamples + 1)
+
+
+def needed_examples(discordance: float, difference: float, *, power: float = 0.8, level: float = 0.95) -> int:
+    """Return how many paired examples show a difference with this power.
+
+    Args:
+        discordance: The share of examples on which the two prompts differ, in (0, 1].
+        difference: The mean difference to be seen, in [-1, 1], not 0.
+        power: The wanted chance to see it.
+        level: Of the two-sided interval that has to exclude 0.
+
+    Reference: Connor, Biometrics 43 (1987), eq. 3.
+    """
+    share, size = max(discordance, abs(difference)), abs(difference)
+    z_level, z_power = _normal_quantile(0.5 + level / 2), _normal_quantile(power)
+    root = (z_level * math.sqrt(share) + z_power * math.sqrt(share - size * size)) / size  # eq. 3
+    return math.ceil(root * root)
+
+
+def expected_best_of(n_candidates: int, n_examples: int, p: float) -> float:
+    """Return by how much luck lifts the best observed mean of equally good candidates, in [0, 1].
+
+    Every candidate is right with chance p on each of n_examples, independently.
+    """
+    if p <= 0 or p >= 1:
+        return 0.0
+    below, best = 0.0, 0.0
+    for hits in range(n_examples):
+        below = min(1.0, below + _binomial(hits, n_examples, p))
+        best += 1 - below**n_candidates
+    return best / n_examples - p
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return the p-values adjusted for their number, in the order given.
+
+    Reference: Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return tuple(adjusted)
+
+
+def _tango_statistic(wins: int, losses: int, n: int, delta: float) -> float:
+    """Return the score statistic of the hypothesis that the difference is delta; it falls as delta grows."""
+    a = 2 * n
+    b = (2 * n - wins + losses) * delta - wins - losses
+    c = -losses * delta * (1 - delta)
+    share = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)  # the likeliest share of losses under delta
+    variance = n * (2 * share + delta * (1 - delta))
+    distance = wins - losses - n * delta
+    if variance <= 1e-12:
+        return math.copysign(math.inf, distance) if abs(distance) > 1e-12 else 0.0
+    return distance / math.sqrt(variance)
+
+
+def _student(values: Sequence[float], level: float) -> tuple[Interval, float]:
+    """Return Student's interval of the mean and the two-sided p-value that it is 0."""
+    n = len(values)
+    if n < 2:
+        return Interval(-math.inf, math.inf, level), 1.0
+    mean = math.fsum(values) / n
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    # The quantile lies below 1 / (1 - level), but for one degree of freedom, whose tail is the heaviest.
+    quantile = _bisect(lambda t: _student_inside(t, n - 1) < level, 0.0, 2 / (1 - level))
+    p_value = 1 - _student_inside(abs(mean) / error, n - 1) if error > 0 else float(mean == 0)
+    return Interval(mean - quantile * error, mean + quantile * error, level), p_value
+
+
+def _student_inside(t: float, degrees: int) -> float:
+    """Return the chance that Student's t lies in [-t, t].
+
+    Reference: Abramowitz and Stegun (1964), eqs. 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(t / math.sqrt(degrees))
+    cosine, odd = math.cos(angle), degrees % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for k in range(1 + odd, degrees, 2):
+        total += term
+        term *= cosine * cosine * k / (k + 1)
+    inside = math.sin(angle) * total
+    return 2 / math.pi * (angle + inside) if odd else inside  # eq. 26.7.3, eq. 26.7.4
+
+
+def _binomial(k: int, n: int, p: float) -> float:
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+def _normal_quantile(probability: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(probability)
+
+
+def _bisect(low_side: Callable[[float], bool], low: float, high: float) -> float:
+    """Return where the condition, true at the low end, turns false."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if low_side(middle) else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,158 @@
+"""Journal: the asks of a study with their answers, in order, and the texts that were written for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from promptopt.budget import Usage
+from promptopt.errors import StoreError
+from promptopt.store import dialect, schema
+from promptopt.store.database import Database, from_json, from_text, now, to_json_or_null, to_text
+from promptopt.store.dump import dump
+from promptopt.store.rows import AskRow, TextRow
+from promptopt.store.studies import paid, pay
+
+insert_ask = dialect.insert_new(schema.asks)
+upsert_text = dialect.upsert(schema.texts)
+
+
+class Journal(Database):
+    """Asks, answers and texts."""
+
+    def open_asks(self, study_id: int, rows: Sequence[AskRow]) -> None:
+        """Write asks into the journal as open; those whose path stands there already are left alone.
+
+        Commits:
+            All of them at once.
+        """
+        if rows:
+            at = now()
+            with self._writing() as connection:
+                connection.execute(insert_ask, [_ask_values(study_id, row, at) for row in rows])
+
+    def answer_ask(
+        self, study_id: int, path: str, digest: str, metric_key: str | None = None, answer: Any | None = None
+    ) -> None:
+        """Write the answer of an open ask; the same answer may be given again.
+
+        Args:
+            study_id: The study.
+            path: The ask.
+            digest: The hash of the whole answer.
+            metric_key: The metric that scored it, if any.
+            answer: What of the answer is kept here; small plain data.
+
+        Commits:
+            At once.
+
+        Raises:
+            StoreError: The ask was never opened, or was answered otherwise: the journal does not change.
+        """
+        asks = schema.asks
+        this = (asks.c.study == study_id) & (asks.c.path == path)
+        values = {"state": "answered", "digest": digest, "answer": to_json_or_null(answer), "answered": now()}
+        if metric_key is not None:
+            values["metric_key"] = metric_key
+        with self._writing() as connection:
+            done = connection.execute(update(asks).where(this, asks.c.state == "open").values(values))
+            if done.rowcount == 0 and connection.scalar(select(asks.c.digest).where(this)) != digest:
+                raise StoreError(
+                    f"Ask {path} of study {study_id} in {self.path} is not open or was answered otherwise before; "
+                    "start a new study to go another way."
+                )
+
+    def journal(self, study_id: int) -> list[AskRow]:
+        """Return the study's asks in order: by number, then by the parts of the path."""
+        with self._reading() as connection:
+            rows = connection.execute(select(schema.asks).where(schema.asks.c.study == study_id)).all()
+        return sorted((_ask_row(row) for row in rows), key=lambda ask: (ask.number, _path_order(ask.path)))
+
+    def add_texts(self, study_id: int, path: str, texts: Sequence[TextRow]) -> None:
+        """Keep texts that were written for an ask, and charge the study for them.
+
+        A text of the same index is replaced (the one before has failed) but stays paid.
+
+        Commits:
+            All of them at once.
+        """
+        if not texts:
+            return
+        with self._writing() as connection:
+            connection.execute(upsert_text, [_text_values(study_id, path, row) for row in texts])
+            pay(connection, study_id, paid(texts))
+
+    def texts(self, study_id: int, path: str) -> list[TextRow]:
+        """Return the texts of one ask by index."""
+        table = schema.texts
+        with self._reading() as connection:
+            wanted = select(table).where(table.c.study == study_id, table.c.path == path).order_by(table.c.index)
+            rows = connection.execute(wanted).mappings().all()
+        return [
+            TextRow(
+                index=row["index"],  # on a plain row this name is a method
+                text=from_text(row["text"]),
+                status=row["status"],
+                usage=Usage(*(row[name] for name in Usage.__slots__)),
+                attempts=row["attempts"],
+            )
+            for row in rows
+        ]
+
+    def dump(self, study_id: int) -> str:
+        """Return the journal in one canonical form: equal for two studies that went the same way."""
+        table = schema.consumed
+        with self._reading() as connection:
+            used = connection.execute(select(table.c.path, table.c.request_key).where(table.c.study == study_id)).all()
+        return dump(self.journal(study_id), [(path, key) for path, key in used])
+
+
+def _path_order(path: str) -> list[tuple[int, int, str]]:
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in path.split("/")]
+
+
+def _ask_values(study_id: int, row: AskRow, at: str) -> dict[str, Any]:
+    return {
+        "study": study_id,
+        "path": row.path,
+        "number": row.number,
+        "kind": row.kind,
+        "fingerprint": row.fingerprint,
+        "state": "open",
+        "metric_key": row.metric_key,
+        "payload": to_json_or_null(row.payload),
+        "opened": at,
+    }
+
+
+def _ask_row(row: Row[Any]) -> AskRow:
+    return AskRow(
+        number=row.number,
+        path=row.path,
+        kind=row.kind,
+        fingerprint=row.fingerprint,
+        state=row.state,
+        digest=row.digest,
+        metric_key=row.metric_key,
+        payload=from_json(row.payload),
+        answer=from_json(row.answer),
+        opened=row.opened,
+        answered=row.answered,
+    )
+
+
+def _text_values(study_id: int, path: str, row: TextRow) -> dict[str, Any]:
+    usage = row.usage
+    return {
+        "study": study_id,
+        "path": path,
+        "index": row.index,
+        "text": to_text(row.text),
+        "status": row.status,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cost_usd": usage.cost_usd,
+        "seconds": usage.seconds,
+        "attempts": row.attempts,
+    }

@@ -1,0 +1,95 @@
+"""Which files are ours, and how an older one becomes a newer one: numbered steps, a copy first.
+
+A file says who it is by SQLite's ``application_id`` and which schema it has by ``user_version``.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from promptopt.errors import StoreError
+from promptopt.store import dialect, schema
+
+APPLICATION_ID = 0x70726F6D  # "prom"
+
+Migration = Callable[[Connection], None]
+
+# MIGRATIONS[0] brings schema 1 to 2, and so on; a new file is made by schema.create and needs none of them.
+MIGRATIONS: tuple[Migration, ...] = ()
+
+
+def newest() -> int:
+    """Return the number of the schema that this release reads and writes."""
+    return 1 + len(MIGRATIONS)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse a file that is not ours without opening it as a database, which could change it.
+
+    Raises:
+        StoreError: It holds something, but not a store.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError as error:
+        reason = (error.strerror or "unknown").lower()
+        raise StoreError(f"The store {path} cannot be read ({reason}); choose a file that can.") from error
+    ours = head[:16] == b"SQLite format 3\0" and int.from_bytes(head[68:72], "big") == APPLICATION_ID
+    if head and not ours:
+        raise StoreError(f"The file {path} is not a promptopt store; choose another file.")
+
+
+def migrate(connection: Connection, path: Path, *, read_only: bool) -> None:
+    """Bring a store to the newest schema; an empty file becomes a store.
+
+    Must run before foreign keys are switched on, since a step may build a table anew.
+
+    Commits:
+        The whole way from old to new at once; a copy ``<file>.v<schema>.bak`` is made before.
+
+    Raises:
+        StoreError: The schema is newer than this release, or older or empty while open for reading only.
+    """
+    with dialect.transaction(connection, write=False):
+        version = _version(connection, path)
+    if version == newest():
+        return
+    if read_only:
+        raise StoreError(
+            f"The store {path} has schema {version} and this release reads schema {newest()}; "
+            "open it once for writing, which brings it up to date."
+        )
+    with dialect.transaction(connection, write=True):
+        version = _version(connection, path)  # another process may have been faster
+        if version == 0:
+            schema.create(connection)
+            connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+        elif version < newest():
+            _copy(path, Path(f"{path}.v{version}.bak"))
+            for step in MIGRATIONS[version - 1 :]:
+                step(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version = {newest()}")
+
+
+def _version(connection: Connection, path: Path) -> int:
+    version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if version > newest():
+        raise StoreError(
+            f"The store {path} has schema {version}, newer than this release of promptopt knows ({newest()}); "
+            "update promptopt."
+        )
+    return version
+
+
+def _copy(path: Path, copy: Path) -> None:
+    # The write-ahead log holds part of the data, so the file alone would be no copy.
+    copy.unlink(missing_ok=True)
+    os.close(os.open(copy, os.O_CREAT | os.O_EXCL, 0o600))
+    source = sqlite3.connect(path.as_uri() + "?mode=ro", uri=True)
+    with closing(source), closing(sqlite3.connect(copy)) as target:
+        source.backup(target)

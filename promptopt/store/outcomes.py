@@ -1,0 +1,198 @@
+"""Outcomes: what models said and what metrics made of it; the cache that all studies of a store share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, func, select
+
+from promptopt.budget import Usage
+from promptopt.store import dialect, schema
+from promptopt.store.database import Database, from_text, to_text
+from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
+from promptopt.store.studies import paid, pay
+
+_o, _s, _c = schema.outcomes.c, schema.scores.c, schema.consumed.c
+
+OUTCOME = (
+    _o.request_key,
+    _o.prompt,
+    _o.example,
+    _o.model_key,
+    _o.repeat,
+    _o.status,
+    _o.output,
+    _o.prompt_tokens,
+    _o.completion_tokens,
+    _o.cached_tokens,
+    _o.cost_usd,
+    _o.seconds,
+    _o.attempts,
+    _o.study,
+    _o.error,
+)
+
+insert_outcome = dialect.insert_new(schema.outcomes)
+insert_score = dialect.insert_new(schema.scores)
+insert_consumed = dialect.insert_new(schema.consumed).values(
+    study=bindparam("study"),
+    path=bindparam("path"),
+    request_key=bindparam("request_key"),
+    prompt=func.coalesce(
+        bindparam("prompt"),
+        select(_o.prompt).where(_o.request_key == bindparam("request_key")).scalar_subquery(),
+    ),
+)
+
+
+class Outcomes(Database):
+    """Outcomes, their scores, and which ask used which."""
+
+    def add_outcomes(
+        self, rows: Sequence[OutcomeRow], scores: Sequence[ScoreRow], consumed: Sequence[ConsumedRow]
+    ) -> None:
+        """Keep new outcomes with their scores and uses, and charge the studies for them.
+
+        What has a key that is known is left alone: the first outcome stays. Give each outcome once, when its call
+        has come back, and none that was found here: a row given is a row paid.
+
+        Commits:
+            All of it at once.
+
+        Raises:
+            StoreError: A row names a prompt, example, study or ask that the store does not hold.
+        """
+        if not (rows or scores or consumed):
+            return
+        with self._writing() as connection:
+            if rows:
+                replaced = _other_output(connection, rows)
+                scores = [score for score in scores if score.request_key not in replaced]
+                connection.execute(insert_outcome, [_outcome_values(row) for row in rows])
+                for study_id in {row.study_id for row in rows if row.study_id is not None}:
+                    pay(connection, study_id, paid([row for row in rows if row.study_id == study_id]))
+            if scores:
+                connection.execute(insert_score, [_score_values(score) for score in scores])
+            if consumed:
+                connection.execute(insert_consumed, [_consumed_values(use) for use in consumed])
+
+    def find_outcomes(self, request_keys: Sequence[str]) -> dict[str, OutcomeRow]:
+        """Return the outcomes that are known, by request key; failed ones answer nobody and are left out."""
+        with self._reading() as connection:
+            rows = [
+                row
+                for batch in dialect.in_batches(request_keys)
+                for row in connection.execute(
+                    select(*OUTCOME).where(_o.request_key.in_(batch), _o.status != "failed")
+                ).all()
+            ]
+        return {row[0]: _outcome_row(row) for row in rows}
+
+    def scores(self, request_keys: Sequence[str], metric_key: str) -> dict[str, ScoreRow]:
+        """Return the scores that are known under a metric, by request key."""
+        with self._reading() as connection:
+            rows = [
+                row
+                for batch in dialect.in_batches(request_keys)
+                for row in connection.execute(
+                    select(_s.request_key, _s.value, _s.feedback).where(
+                        _s.request_key.in_(batch), _s.metric_key == metric_key
+                    )
+                ).all()
+            ]
+        return {key: ScoreRow(key, metric_key, value, from_text(feedback)) for key, value, feedback in rows}
+
+    def consumed(self, study_id: int, path: str) -> list[str]:
+        """Return the request keys of the outcomes that an ask used, sorted."""
+        with self._reading() as connection:
+            wanted = select(_c.request_key).where(_c.study == study_id, _c.path == path).distinct()
+            return sorted(connection.scalars(wanted))
+
+    def consumed_outcomes(
+        self, study_id: int, path: str, metric_key: str | None
+    ) -> list[tuple[OutcomeRow, ScoreRow | None]]:
+        """Return the outcomes that an ask used, each with its score under a metric, ordered by request key.
+
+        The prompt id of each is that of the prompt that was asked about.
+        """
+        scored = and_(_s.request_key == _o.request_key, _s.metric_key == metric_key)
+        joined = schema.consumed.join(schema.outcomes, _o.request_key == _c.request_key)
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(*OUTCOME, _c.prompt, _s.value, _s.feedback)
+                .select_from(joined.outerjoin(schema.scores, scored))
+                .where(_c.study == study_id, _c.path == path)
+                .order_by(_c.request_key, _c.prompt)
+            ).all()
+        return [
+            (
+                _outcome_row(row, prompt_id),
+                None if value is None else ScoreRow(row[0], metric_key or "", value, from_text(feedback)),
+            )
+            for *row, prompt_id, value, feedback in rows
+        ]
+
+
+def _other_output(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str]:
+    """Return the keys that are known with another output: the scores of these rows say nothing of that one."""
+    given = {row.request_key: to_text(row.output) for row in rows}
+    return {
+        key
+        for batch in dialect.in_batches(list(given))
+        for key, output in connection.execute(select(_o.request_key, _o.output).where(_o.request_key.in_(batch)))
+        if output != given[key]
+    }
+
+
+def _outcome_values(row: OutcomeRow) -> dict[str, Any]:
+    usage = row.usage
+    return {
+        "request_key": row.request_key,
+        "prompt": row.prompt_id,
+        "example": row.example_id,
+        "model_key": row.model_key,
+        "repeat": row.repeat,
+        "status": row.status,
+        "output": to_text(row.output),
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cost_usd": usage.cost_usd,
+        "seconds": usage.seconds,
+        "attempts": row.attempts,
+        "study": row.study_id,
+        "error": to_text(row.error),
+    }
+
+
+def _outcome_row(row: Sequence[Any], prompt_id: str | None = None) -> OutcomeRow:
+    return OutcomeRow(
+        row[0],
+        prompt_id or row[1],
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        from_text(row[6]),
+        Usage(row[7], row[8], row[9], row[10], row[11]),
+        row[12],
+        row[13],
+        from_text(row[14]),
+    )
+
+
+def _score_values(score: ScoreRow) -> dict[str, Any]:
+    return {
+        "request_key": score.request_key,
+        "metric_key": score.metric_key,
+        "value": score.value,
+        "feedback": to_text(score.feedback),
+    }
+
+
+def _consumed_values(use: ConsumedRow) -> dict[str, Any]:
+    return {
+        "study": use.study_id,
+        "path": use.path,
+        "request_key": use.request_key,
+        "prompt": use.prompt_id or None,
+    }

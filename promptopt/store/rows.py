@@ -1,0 +1,188 @@
+"""The rows that go into and come out of a store: frozen, plain data.
+
+Mappings in them hold plain JSON data; times are UTC in ISO 8601 and set by the store.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from promptopt.budget import Usage
+from promptopt.evaluation import Status
+from promptopt.trial import TrialState
+
+StudyState = Literal["running", "paused", "searched", "finished", "failed"]
+AskState = Literal["open", "answered"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study.
+
+    Args:
+        id: Given by the store; ignored when a study is created.
+        name: Unique in the store.
+        config: All settings that decide what the search does.
+        config_hash: Their hash.
+        seed: Of every random stream; 64 bits at most.
+        versions: Of whatever decides what the search does: package, strategy, templates.
+        state: Where it stands.
+        summary: What it came to, with the verdict at the end.
+        dataset_hash: The dataset that it works on.
+        created: When it was made.
+        updated: When the row was last changed.
+        budget: Its limits, by unit.
+    """
+
+    id: int
+    name: str
+    config: Mapping[str, Any]
+    config_hash: str
+    seed: int
+    versions: Mapping[str, Any]
+    state: StudyState = "running"
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    dataset_hash: str = ""
+    created: str = ""
+    updated: str = ""
+    budget: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AskRow:
+    """One ask in a study's journal.
+
+    Args:
+        number: The step it belongs to.
+        path: Names it in the study: ``12``, ``12/0/3`` inside a batch, ``proof/0`` after the search.
+        kind: ``write``, ``evaluate``, ``recommend``, ...
+        fingerprint: By which a resumed study recognises it.
+        state: Whether it is answered.
+        digest: The hash of its answer.
+        metric_key: The metric under which it was answered, if any.
+        payload: What it asked, where that is kept.
+        answer: A small answer, where that is kept here.
+        opened: When.
+        answered: When.
+    """
+
+    number: int
+    path: str
+    kind: str
+    fingerprint: str
+    state: AskState = "open"
+    digest: str = ""
+    metric_key: str | None = None
+    payload: Any = None
+    answer: Any = None
+    opened: str = ""
+    answered: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """What a model said to one prompt on one example.
+
+    Args:
+        request_key: The hash of the rendered request, the model and the repeat.
+        prompt_id: The prompt for which it was first asked.
+        example_id: The example.
+        model_key: The hash of all that decides what the model says.
+        repeat: Counts independent answers to one request, from 0.
+        status: How the call ended.
+        output: What the model wrote.
+        usage: What it took.
+        attempts: Calls that were sent for it.
+        study_id: The study that paid; None if that is deleted.
+        error: Why there is no output.
+    """
+
+    request_key: str
+    prompt_id: str
+    example_id: str
+    model_key: str
+    repeat: int
+    status: Status
+    output: str = ""
+    usage: Usage = Usage()
+    attempts: int = 1
+    study_id: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """What a metric, named by its key, says of an outcome; the value is in [0, 1]."""
+
+    request_key: str
+    metric_key: str
+    value: float
+    feedback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumedRow:
+    """An outcome, new or cached, that an ask of a study used.
+
+    Args:
+        study_id: The study.
+        path: The ask.
+        request_key: The outcome.
+        prompt_id: The prompt that was asked about, where that is not the outcome's own: prompts that render alike
+            share their outcomes.
+    """
+
+    study_id: int
+    path: str
+    request_key: str
+    prompt_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """One text that the optimizer model wrote for an ask; ``index`` counts from 0."""
+
+    index: int
+    text: str
+    status: Status = "ok"
+    usage: Usage = Usage()
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """A candidate in a study; see ``promptopt.trial.Trial``."""
+
+    number: int
+    prompt_id: str
+    parents: tuple[str, ...] = ()
+    operator: str = "seed"
+    note: Mapping[str, Any] = field(default_factory=dict)
+    state: TrialState = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialScoreRow:
+    """How a trial did on the search examples so far.
+
+    Args:
+        number: The trial.
+        prompt_id: Its prompt.
+        mean: The mean score; 0 if there is none.
+        standard_error: Of the mean; infinite below two scores.
+        n_valid: How many examples have a score.
+        n: How many examples were asked for.
+        calls: Calls that its outcomes took when they were made.
+        tokens: Tokens likewise.
+        usd: US dollars likewise.
+    """
+
+    number: int
+    prompt_id: str
+    mean: float
+    standard_error: float
+    n_valid: int
+    n: int
+    calls: int
+    tokens: int
+    usd: float

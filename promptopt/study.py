@@ -1,0 +1,336 @@
+"""Study: the only loop; it drives a strategy's search and then the proof, and resumes by replaying the journal.
+
+Whatever stops it, a cap, a failing model, Ctrl-C or a kill, the same command goes on where it stood.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+from promptopt.ask import Ask, Evaluate, Evaluated, Recommend, Search, flatten, unflatten
+from promptopt.backends.base import Backend
+from promptopt.budget import Budget, Prices, Spend
+from promptopt.errors import ConfigError, PromptOptError, StrategyError
+from promptopt.evaluation import Evaluation
+from promptopt.evaluator import Evaluator, TooManyFailuresError
+from promptopt.journal import Journal, Services
+from promptopt.ledger import BudgetSpentError, Ledger
+from promptopt.prompt import Candidate
+from promptopt.proof import Proof, baselines, calls_needed, prove
+from promptopt.result import Progress, Result
+from promptopt.store.rows import StudyRow, TrialRow
+from promptopt.store.store import Store
+from promptopt.strategy import Context, Strategy
+from promptopt.task import Task
+from promptopt.writer import Writer
+
+T = TypeVar("T")
+Observer = Callable[[Progress], None]
+
+FINALISTS = 3
+PROOF_NUMBER = 1_000_000  # the proof's asks stand behind those of the search, however long that gets
+PROGRESS_S = 0.1
+
+
+class PlanSpentError(Exception):
+    """The search asks for more evaluations than its plan has left: it ends, as planned."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a study is made of.
+
+    Args:
+        task: What is to be done well.
+        strategy: The search algorithm.
+        task_model: The model whose prompt is sought.
+        optimizer_model: The model that writes prompts; None where the strategy needs none.
+        budget: ``evaluations`` is the plan, the rest are caps.
+        seed: Of every random stream.
+        cache: ``on``, or ``off`` to use only outcomes that this study has paid for.
+        prices: What tokens cost, by backend address.
+    """
+
+    task: Task
+    strategy: Strategy
+    task_model: Backend
+    optimizer_model: Backend | None
+    budget: Budget
+    seed: int = 0
+    cache: str = "on"
+    prices: Mapping[str, Prices] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.budget.evaluations is None:
+            raise ConfigError("budget: evaluations is missing; it is the plan of the search, for example 400.")
+        if missing := self.strategy.needs - ({"write"} if self.optimizer_model else set()):
+            raise ConfigError(
+                f"The strategy {self.strategy.name} needs {' and '.join(sorted(missing))}, which this study has "
+                "nobody to answer; give an optimizer model, or take a strategy that needs none, such as irace."
+            )
+        if not self.task.dataset.search:
+            raise ConfigError(f"task {self.task.name}: there are no training examples to search on.")
+
+    @property
+    def plan(self) -> int:
+        """How many evaluations the search may consume."""
+        return self.budget.evaluations or 0
+
+    @property
+    def context(self) -> Context:
+        """What the strategy may know."""
+        task = self.task
+        return Context(
+            description=task.description,
+            seeds=task.seeds,
+            pool=task.dataset.pool,
+            search=task.dataset.search,
+            evaluations=self.plan,
+            metric=task.metric.name,
+            fields=task.fields,
+            choices=task.choices,
+            editable=task.editable,
+            modes=self.task_model.modes,
+            seed=self.seed,
+        )
+
+
+class Study:
+    """A named, stored, resumable search with its proof.
+
+    Args:
+        store: The open store.
+        row: The study's row in it, made with this setup.
+        setup: What the study is made of.
+        observer: Told how it goes, some ten times a second.
+    """
+
+    def __init__(self, store: Store, row: StudyRow, setup: Setup, observer: Observer | None = None) -> None:
+        self.store = store
+        self.row = row
+        self.setup = setup
+        spent = store.spend(row.id)
+        self._ledger = Ledger(setup.budget, spent, setup.prices)
+        self._stored_seconds = spent.seconds
+        self._first_spend = spent
+        self._journal = Journal(store, row.id, self._services())
+        self._observer = observer
+        self._shown = 0.0
+        self._trials: dict[str, TrialRow] = {}
+        self._evaluations: dict[str, Evaluation] = {}
+        self._consumed: set[tuple[str, str]] = set()
+        self._recommended: Recommend | None = None
+
+    def run(self) -> Result:
+        """Run or resume the study to its end, or until a cap, a failing model or Ctrl-C pauses it.
+
+        Commits:
+            Every ask, call and answer as it comes; the result at the end.
+
+        Raises:
+            StudyBusyError: Another process works on it.
+            ReplayError: The strategy asks something else than the journal holds.
+            FatalBackendError: The model cannot be used at all.
+        """
+        self.store.acquire_lease(self.row.id)
+        self.store.update_study(self.row.id, state="running")
+        try:
+            reason = self._search()
+            searched = self._ledger.spend
+            proof = self._prove()
+        except KeyboardInterrupt:
+            return self._pause("stopped by Ctrl-C")
+        except (TooManyFailuresError, BudgetSpentError) as stop:
+            return self._pause(str(stop))
+        except PromptOptError as error:
+            self._pause(str(error))
+            raise
+        else:
+            return self._finish(reason, searched, proof)
+        finally:
+            self._store_seconds()
+            self.store.charge(self.row.id, self._ledger.lost)
+            self.store.release_lease(self.row.id)
+
+    def _services(self) -> Services:
+        setup = self.setup
+        evaluator = Evaluator(
+            setup.task, setup.task_model, self.store, self._ledger, study_id=self.row.id, cache=setup.cache
+        )
+        if setup.optimizer_model is None:
+            return Services(evaluator, None)
+        writer = Writer(setup.optimizer_model, self.store, self._ledger, study_id=self.row.id, seed=setup.seed)
+        return Services(evaluator, writer)
+
+    def _search(self) -> str:
+        """Drive the strategy until it ends, its plan is used or a cap is reached; return which."""
+        search = self.setup.strategy.search(self.setup.context)
+        try:
+            self._drive(search, self._search_step)
+        except PlanSpentError:
+            return "the plan is used"
+        except BudgetSpentError as spent:
+            if self._recommended is None:
+                raise
+            return str(spent)
+        finally:
+            search.close()
+            self._ledger.hold(Spend())
+        return "the search ended"
+
+    def _prove(self) -> Proof:
+        entrants = baselines(self.setup.task)
+        known = {candidate.id for candidate in entrants.values()}
+        ranking = self._recommended.ranking if self._recommended else ()
+        fresh = [candidate for candidate in ranking if candidate.id not in known][:FINALISTS]
+        entrants |= {f"finalist {place}": candidate for place, candidate in enumerate(fresh, 1)}
+        return self._drive(prove(entrants, self.setup.task.dataset), self._proof_step)
+
+    def _drive(self, search: Search[T], step: Callable[[int, Ask[Any]], Any]) -> T:
+        """Send a search the answers to what it asks until it returns."""
+        answer: Any = None
+        for number in itertools.count():
+            try:
+                ask = search.send(answer)
+            except StopIteration as stop:
+                value: T = stop.value
+                return value
+            answer = step(number, ask)
+        raise AssertionError("count() does not end")
+
+    def _search_step(self, number: int, ask: Ask[Any]) -> Any:
+        asks = dict(flatten(ask, str(number)))
+        self._plan(number, asks)
+        self._hold()
+        begun = len(self._consumed)
+        answers = self._journal.answer(number, asks, lambda done, _: self._show("search", begun + done))
+        for path, inner in asks.items():
+            if isinstance(inner, Evaluate):
+                self._take(inner, answers[path])
+                answers[path] = Evaluated(answers[path], self.setup.plan - len(self._consumed))
+            elif isinstance(inner, Recommend):
+                self._recommended = inner
+        self._store_seconds()
+        return unflatten(ask, str(number), answers)
+
+    def _proof_step(self, number: int, ask: Ask[Any]) -> Any:
+        path = f"proof/{number}"
+        purpose = ask.purpose if isinstance(ask, Evaluate) else ask.kind
+        answers = self._journal.answer(
+            PROOF_NUMBER + number, {path: ask}, lambda done, total: self._show(purpose, done, total)
+        )
+        self._store_seconds()
+        return Evaluated(answers[path], 0)
+
+    def _plan(self, number: int, asks: Mapping[str, Ask[Any]]) -> None:
+        """Hold the asks against the contract and against what the plan has left."""
+        known = {example.id for example in self.setup.task.dataset.search}
+        wanted: set[tuple[str, str]] = set()
+        for ask in asks.values():
+            if not isinstance(ask, Evaluate):
+                continue
+            if not ask.candidates or not ask.examples:
+                raise StrategyError(f"{self.setup.strategy.name}: ask {number} evaluates nothing.")
+            if strange := [example for example in ask.examples if example.id not in known]:
+                raise StrategyError(
+                    f"{self.setup.strategy.name}: ask {number} names an example outside the search split "
+                    f"({strange[0].id})."
+                )
+            wanted |= {(candidate.id, example.id) for candidate in ask.candidates for example in ask.examples}
+        if len(self._consumed | wanted) > self.setup.plan:
+            raise PlanSpentError
+
+    def _hold(self) -> None:
+        """Keep back what the proof will need, at the pace seen so far."""
+        entrants = len(baselines(self.setup.task)) + FINALISTS
+        calls = calls_needed(entrants, self.setup.task.dataset)
+        spend = self._ledger.spend
+        seconds = calls * spend.seconds / spend.calls if spend.calls else 0.0
+        self._ledger.hold(Spend(calls=calls, seconds=seconds))
+
+    def _take(self, ask: Evaluate, evaluations: Sequence[Evaluation]) -> None:
+        """Add what an Evaluate brought to the trials."""
+        fresh = []
+        for candidate, evaluation in zip(ask.candidates, evaluations, strict=True):
+            before = self._evaluations.get(candidate.id)
+            self._evaluations[candidate.id] = before + evaluation if before else evaluation
+            self._consumed.update((candidate.id, example.id) for example in ask.examples)
+            if candidate.id not in self._trials:
+                self._trials[candidate.id] = _trial(len(self._trials), candidate)
+                fresh.append(candidate)
+        self.store.put_trials(self.row.id, [self._trials[candidate.id] for candidate in fresh])
+
+    def _finish(self, reason: str, searched: Spend, proof: Proof) -> Result:
+        finalists = [finalist.candidate for finalist in proof.finalists]
+        rows = [
+            replace(self._trials[c.id], state="winner" if c.id == proof.winner.id else "finalist")
+            for c in finalists
+            if c.id in self._trials
+        ]
+        self.store.put_trials(self.row.id, rows)
+        dataset = self.setup.task.dataset
+        test_use = self.store.record_test_use(dataset.hash, self.row.id) if dataset.test else 0
+        result = self._result("finished", reason, searched, proof, test_use)
+        self.store.update_study(self.row.id, state="finished", summary=result.to_json())
+        return result
+
+    def _pause(self, reason: str) -> Result:
+        result = self._result("paused", reason, self._ledger.spend, None)
+        self.store.update_study(self.row.id, state="paused", summary=result.to_json())
+        return result
+
+    def _result(
+        self, state: Literal["finished", "paused"], reason: str, searched: Spend, proof: Proof | None, test_use: int = 0
+    ) -> Result:
+        ranking = self._recommended.ranking if self._recommended else (Candidate(self.setup.task.seeds[0]),)
+        return Result(
+            name=self.row.name,
+            state=state,
+            reason=reason,
+            task=self.setup.task,
+            best=proof.winner if proof else ranking[0],
+            proof=proof,
+            effects=self._recommended.effects if self._recommended else (),
+            evaluations=len(self._consumed),
+            trials=len(self._trials),
+            search_spend=searched,
+            spend=self._ledger.spend,
+            test_use=test_use,
+        )
+
+    def _show(self, phase: str, done: int, total: int | None = None) -> None:
+        now = time.monotonic()
+        if self._observer is None or now - self._shown < PROGRESS_S:
+            return
+        self._shown = now
+        session = self._ledger.spend.seconds - self._first_spend.seconds
+        calls = self._ledger.spend.calls - self._first_spend.calls
+        best = self._recommended.ranking[0].id if self._recommended else ""
+        progress = Progress(
+            phase=phase,
+            done=done,
+            total=total or self.setup.plan,
+            trials=len(self._trials),
+            best=self._evaluations.get(best),
+            spend=self._ledger.spend,
+            calls_per_s=calls / session if session > 0 else 0.0,
+        )
+        self._observer(progress)
+
+    def _store_seconds(self) -> None:
+        self._ledger.tick()
+        self.store.add_seconds(self.row.id, self._ledger.spend.seconds - self._stored_seconds)
+        self._stored_seconds = self._ledger.spend.seconds
+
+
+def _trial(number: int, candidate: Candidate) -> TrialRow:
+    return TrialRow(
+        number=number,
+        prompt_id=candidate.id,
+        parents=candidate.parents,
+        operator=candidate.operator,
+        note=candidate.note,
+        state="running",
+    )

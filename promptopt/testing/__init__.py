@@ -1,0 +1,1 @@
+"""What authors of strategies, backends and stores test theirs with."""

@@ -1,0 +1,199 @@
+"""Simulation: a search driven to its end in a made-up world, without a study, a store or a model.
+
+The world answers as a study would: a pair of prompt and example counts once, and the plan's end ends the search.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from promptopt.ask import (
+    Ask,
+    Batch,
+    Compare,
+    Compared,
+    Embed,
+    Embedded,
+    Evaluate,
+    Evaluated,
+    Recommend,
+    Write,
+    Written,
+    flatten,
+)
+from promptopt.evaluation import Evaluation, Outcome
+from promptopt.example import Example
+from promptopt.ids import content_hash
+from promptopt.landscape import Landscape
+from promptopt.layout import chat_layout
+from promptopt.prompt import PARTS, Candidate, Prompt
+from promptopt.strategy import Context, Strategy
+
+Scorer = Callable[[Candidate, Example], float | None]
+WriteText = Callable[[Write], Written]
+
+WORDS = ("river", "market", "engine", "garden", "winter", "letter", "signal", "harbour", "orchard", "theatre")
+LABELS = ("nature", "trade", "craft")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What came of a search.
+
+    Args:
+        asks: Everything it asked, in order, batches as one.
+        answers: What it was told, one an ask.
+        evaluations: Different pairs of prompt and example it was given.
+        overspent: Whether it asked for more than the plan had left, and was stopped there.
+    """
+
+    asks: tuple[Ask[Any], ...]
+    answers: tuple[Any, ...]
+    evaluations: int
+    overspent: bool = False
+
+    @property
+    def recommendations(self) -> tuple[Recommend, ...]:
+        """Every Recommend, in order."""
+        return tuple(ask for ask in self.simple_asks if isinstance(ask, Recommend))
+
+    @property
+    def simple_asks(self) -> tuple[Ask[Any], ...]:
+        """Every ask, batches taken apart."""
+        return tuple(inner for number, ask in enumerate(self.asks) for _, inner in flatten(ask, str(number)))
+
+    @property
+    def best(self) -> Candidate:
+        """What the search would return."""
+        return self.recommendations[-1].ranking[0]
+
+
+@dataclass
+class World:
+    """Answers asks.
+
+    Args:
+        scorer: The score of a candidate on an example; None is a failed call.
+        write: Answers Write.
+        plan: Evaluations that the search may consume.
+    """
+
+    scorer: Scorer
+    write: WriteText
+    plan: int
+    consumed: set[tuple[str, str]] = field(default_factory=set)
+
+    def affords(self, ask: Ask[Any]) -> bool:
+        """Say whether the plan has enough left for this ask."""
+        return len(self.consumed | _pairs(ask)) <= self.plan
+
+    def answer(self, ask: Ask[Any]) -> Any:
+        """Return the answer to an ask."""
+        if isinstance(ask, Batch):
+            return tuple(self.answer(inner) for inner in ask.asks.values())
+        if isinstance(ask, Evaluate):
+            self.consumed |= _pairs(ask)
+            return Evaluated(tuple(self._evaluate(c, ask.examples) for c in ask.candidates), self.left)
+        if isinstance(ask, Write):
+            return self.write(ask)
+        if isinstance(ask, Compare):
+            return Compared(())  # nobody has given a verdict yet
+        if isinstance(ask, Embed):
+            return Embedded(tuple(_vector(text) for text in ask.texts))
+        return None
+
+    @property
+    def left(self) -> int:
+        """Evaluations that the plan has left."""
+        return self.plan - len(self.consumed)
+
+    def _evaluate(self, candidate: Candidate, examples: Sequence[Example]) -> Evaluation:
+        return Evaluation(candidate.id, tuple(_outcome(candidate, e, self.scorer(candidate, e)) for e in examples))
+
+
+def simulate(
+    strategy: Strategy,
+    context: Context,
+    landscape: Landscape | Scorer,
+    writer: WriteText | None = None,
+    *,
+    max_asks: int | None = None,
+) -> Simulation:
+    """Drive a strategy to its end, or until its plan is used or ``max_asks`` are answered.
+
+    Args:
+        strategy: The strategy.
+        context: What it may know; ``context.evaluations`` is the plan.
+        landscape: The world, or a function of candidate and example that gives the score.
+        writer: Answers Write; by default every text fails.
+        max_asks: Stop after so many answers.
+    """
+    scorer = landscape_scorer(landscape, context.fields) if isinstance(landscape, Landscape) else landscape
+    world = World(scorer, writer or failing_writer, context.evaluations)
+    search = strategy.search(context)
+    asks: list[Ask[Any]] = []
+    answers: list[Any] = []
+    for number in count():
+        try:
+            ask = search.send(answers[-1] if answers else None)
+        except StopIteration:
+            return Simulation(tuple(asks), tuple(answers), len(world.consumed))
+        if number == max_asks or not world.affords(ask):
+            search.close()
+            break
+        asks.append(ask)
+        answers.append(world.answer(ask))
+    return Simulation(tuple(asks), tuple(answers), len(world.consumed), overspent=not world.affords(ask))
+
+
+def landscape_scorer(landscape: Landscape, fields: tuple[str, ...]) -> Scorer:
+    """Return the function that says whether a candidate's answer is right in this world."""
+
+    def score(candidate: Candidate, example: Example) -> float:
+        return float(landscape.is_right(candidate.prompt.template(fields).render(example), example))
+
+    return score
+
+
+def failing_writer(ask: Write) -> Written:
+    """Answer a Write with nothing: every call failed."""
+    return Written((), failed=ask.n)
+
+
+def sample_context(evaluations: int = 300, editable: Sequence[str] = PARTS, seed: int = 0) -> Context:
+    """Return a small classification task with 120 training rows, to drive a strategy with."""
+    rows = [f"Note {n} from the {WORDS[n % 10]} near the {WORDS[n * 7 // 10 % 10]}" for n in range(120)]
+    examples = tuple(Example({"input": row}, LABELS[n % 3], LABELS) for n, row in enumerate(rows))
+    prompt = Prompt.of("Name the kind of the note.", chat_layout({"input": "Note"}), answer_cue="Kind:")
+    return Context(
+        description="Say of which kind a short note is: nature, trade or craft.",
+        seeds=(prompt,),
+        pool=examples[:24],
+        search=examples[24:],
+        evaluations=evaluations,
+        metric="exact-match",
+        choices=LABELS,
+        editable=tuple(editable),
+        modes=frozenset({"chat", "completion"}),
+        seed=seed,
+    )
+
+
+def _pairs(ask: Ask[Any]) -> set[tuple[str, str]]:
+    asks = [inner for _, inner in flatten(ask, "")]
+    return {
+        (c.id, e.id) for inner in asks if isinstance(inner, Evaluate) for c in inner.candidates for e in inner.examples
+    }
+
+
+def _outcome(candidate: Candidate, example: Example, score: float | None) -> Outcome:
+    if score is None:
+        return Outcome(candidate.id, example.id, "failed")
+    output = example.target if score == 1 else f"not {example.target}"
+    return Outcome(candidate.id, example.id, "ok", output, score, "" if score == 1 else "another answer is right")
+
+
+def _vector(text: str) -> tuple[float, ...]:
+    digits = content_hash(text)
+    return tuple(int(digits[n : n + 4], 16) / 0xFFFF for n in range(0, 32, 4))

@@ -1,0 +1,88 @@
+"""ScriptedWriter: an optimizer model for tests that knows nothing about what makes a prompt good.
+
+It changes a sentence of the text that it is shown at random, so what a search gains with it is the search's own.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from promptopt.ask import Write, Written
+from promptopt.ids import content_hash
+
+EDITS = (
+    "Read all of it before you answer.",
+    "Answer with one word.",
+    "You know this subject well.",
+    "Think of what the words mean here.",
+    "If two answers fit, give the more usual one.",
+    "Do not explain your answer.",
+    "Look at the nouns first.",
+    "Answer in lower case.",
+    "Every input has exactly one answer.",
+    "Be brief and exact.",
+    "Ignore numbers in the input.",
+    "Say what a careful reader would say.",
+)
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_CURRENT = re.compile(r"<current>\n?(.*?)\n?</current>", re.DOTALL)
+_SHOWN = (
+    re.compile(r"^text:\n(.*?)\nscore:", re.DOTALL | re.MULTILINE),
+    re.compile(r"<text>(.*?)</text>\n", re.DOTALL),
+)
+_RECENT = 5
+
+
+@dataclass(frozen=True)
+class ScriptedWriter:
+    """Answers the meta-prompts of the built-in strategies.
+
+    Args:
+        edits: Sentences that it adds, or puts in place of others.
+        seed: Of its choices; equal asks get equal texts.
+    """
+
+    edits: tuple[str, ...] = EDITS
+    seed: int = 0
+
+    def __call__(self, ask: Write) -> Written:
+        """Return the texts that were asked for."""
+        streams = (random.Random(int(content_hash(self.seed, ask.fingerprint(), n), 16)) for n in range(ask.n))
+        return Written(tuple(self._reply(ask, rng) for rng in streams))
+
+    def _reply(self, ask: Write, rng: random.Random) -> str:
+        text = ask.messages[-1].content
+        if ask.purpose == "critique":
+            return "".join(f"<reason>The prompt does not say: {rng.choice(self.edits)}</reason>\n" for _ in range(4))
+        if ask.purpose == "edit":
+            return "\n".join(f"<task>{self._edit(_current(text, rng), rng)}</task>" for _ in range(4))
+        edited = self._edit(_current(text, rng), rng)
+        if ask.purpose == "propose":
+            return f"[{edited}]" if "square brackets" in text else f"<text>{edited}</text>"
+        return edited
+
+    def _edit(self, text: str, rng: random.Random) -> str:
+        """Add a sentence, drop one or replace one; the first stays, since it says what the task is."""
+        first, *others = _SENTENCE_END.split(text)
+        unused = [edit for edit in self.edits if edit not in others]
+        move = rng.choice(("add", "replace", "drop") if others else ("add",))
+        if move != "add":
+            others.pop(rng.randrange(len(others)))
+        if move != "drop" and unused:
+            others.insert(rng.randint(0, len(others)), rng.choice(unused))
+        return " ".join([first, *others])
+
+
+def scripted_writer(edits: Sequence[str] = EDITS, seed: int = 0) -> ScriptedWriter:
+    """Return a writer that draws its edits from these sentences."""
+    return ScriptedWriter(tuple(edits), seed)
+
+
+def _current(text: str, rng: random.Random) -> str:
+    """Return the text that a meta-prompt is about: the current one, or one of the best of a history."""
+    if found := _CURRENT.search(text):
+        return found[1]
+    shown = [match for pattern in _SHOWN for match in pattern.findall(text)]
+    return rng.choice(shown[-_RECENT:]) if shown else text

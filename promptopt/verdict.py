@@ -1,0 +1,179 @@
+"""Verdict: whether the chosen prompt is better than the seed, in one plain sentence.
+
+Dev chooses, test decides: ``choose`` takes the best on dev, ``judge_verdict`` compares it once with the seed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from promptopt.evaluation import Evaluation, paired
+from promptopt.example import Example
+from promptopt.statistics import Interval, PairedDifference, mean_interval, needed_examples, paired_difference
+
+Word = Literal["better", "no reliable improvement", "worse", "not measured"]
+
+LEAST_EXAMPLES = 50
+LEAST_SHARE = 0.8
+GOAL = 0.05
+
+_MOST_CLASSES = 30
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one paired comparison of winner and seed says.
+
+    Args:
+        word: The verdict.
+        sentence: The same for people, with its figures.
+        difference: Winner - seed on the examples that both answered; None if they are one prompt.
+        n_valid: On how many examples both have a score.
+        n: How many examples both were asked.
+        fixed: The ids of the examples on which the winner is better.
+        broken: The ids of those on which it is worse.
+    """
+
+    word: Word
+    sentence: str
+    difference: PairedDifference | None
+    n_valid: int
+    n: int
+    fixed: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+
+def choose(evaluations: Sequence[Evaluation]) -> int:
+    """Return the index of the best mean on the examples that all answered; ties go to the earlier: put the seed first.
+
+    A candidate that answered less than 80 % of what the fullest did is passed over: an answer that does not come is
+    missing data here, but a prompt that often gets none is no better prompt.
+    """
+    fullest = max((evaluation.n_valid for evaluation in evaluations), default=0)
+    able = [i for i, evaluation in enumerate(evaluations) if evaluation.n_valid >= LEAST_SHARE * fullest]
+    shared = [key for key in evaluations[able[0]].scores if all(key in evaluations[i].scores for i in able)]
+    totals = {i: sum(evaluations[i].scores[key] for key in shared) for i in able}
+    best = max(totals.values())
+    return next(i for i in able if totals[i] >= best - _TIE)
+
+
+def judge_verdict(
+    seed: Evaluation, winner: Evaluation, *, least: int = LEAST_EXAMPLES, goal: float = GOAL, level: float = 0.95
+) -> Verdict:
+    """Compare winner and seed on the held-out examples that both answered.
+
+    Args:
+        seed: The seed's outcomes.
+        winner: The chosen prompt's outcomes on the same examples.
+        least: Below this many pairs nothing is decided, nor below 80 % of the examples asked.
+        goal: The difference for which the number of needed examples is told, in (0, 1].
+        level: Of the interval that has to exclude 0.
+    """
+    if seed.prompt_id == winner.prompt_id:
+        sentence = "No reliable improvement: the seed prompt won."
+        return Verdict("no reliable improvement", sentence, None, seed.n_valid, seed.n)
+    difference, asked = paired_difference(paired(seed, winner), level=level), max(seed.n, winner.n)
+    if why := _unmeasured(difference, asked, least, goal):
+        return _verdict("not measured", why, difference, seed, winner)
+    low, high = difference.interval.low, difference.interval.high
+    size, bounds = abs(difference.mean), _range(difference.interval)
+    n = f"{difference.n} of {asked}" if difference.n < asked else f"{asked}"
+    if low > 0:
+        sentence = f"Better by {_points(size)} points ({level * 100:g} % interval {bounds}) on {n} held-out examples."
+        return _verdict("better", sentence, difference, seed, winner)
+    if high < 0:
+        bounds = _range(Interval(-high, -low, level))
+        sentence = (
+            f"Worse by {_points(size)} points ({level * 100:g} % interval {bounds}) on {n} held-out examples: "
+            "keep your prompt."
+        )
+        return _verdict("worse", sentence, difference, seed, winner)
+    sentence = (
+        f"No reliable improvement: keep your prompt (difference {difference.mean * 100 + 0:+.1f} points, "
+        f"interval {bounds}, n = {n})."
+    )
+    return _verdict("no reliable improvement", sentence, difference, seed, winner)
+
+
+def not_measured(seed: Evaluation, winner: Evaluation, *, goal: float = GOAL, level: float = 0.95) -> Verdict:
+    """Return the verdict where no held-out examples are left to measure on.
+
+    Args:
+        seed: The seed's outcomes on the examples that also chose the winner.
+        winner: The winner's outcomes on them; they only tell how often the two differ.
+        goal: The difference for which the number of needed examples is told, in (0, 1].
+        level: Of the interval.
+    """
+    difference = paired_difference(paired(seed, winner), level=level)
+    sentence = f"Not measured: no held-out examples; {_need(difference, goal)}."
+    return _verdict("not measured", sentence, difference, seed, winner)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigure:
+    """How a prompt does on the examples of one target."""
+
+    label: str
+    mean: float
+    interval: Interval
+    n_valid: int
+    n: int
+
+
+def per_class(evaluation: Evaluation, examples: Iterable[Example]) -> tuple[ClassFigure, ...]:
+    """Return the mean score by target, the most frequent first: a prompt can win by giving up a rare class.
+
+    Empty where targets are no classes: one only, or more than 30.
+    """
+    targets = {example.id: example.target for example in examples}
+    groups: dict[str, list[float | None]] = {}
+    for outcome in evaluation.outcomes:
+        if outcome.example_id in targets:
+            groups.setdefault(targets[outcome.example_id], []).append(outcome.score)
+    if not 1 < len(groups) <= _MOST_CLASSES:
+        return ()
+    figures = []
+    for label in sorted(groups, key=lambda label: (-len(groups[label]), label)):
+        scores = [score for score in groups[label] if score is not None]
+        mean = sum(scores) / len(scores) if scores else 0.0
+        figures.append(ClassFigure(label, mean, mean_interval(scores), len(scores), len(groups[label])))
+    return tuple(figures)
+
+
+def _verdict(word: Word, sentence: str, difference: PairedDifference, seed: Evaluation, winner: Evaluation) -> Verdict:
+    gaps = {key: winner.scores[key] - score for key, score in seed.scores.items() if key in winner.scores}
+    fixed = tuple(key for key, gap in gaps.items() if gap > 0)
+    broken = tuple(key for key, gap in gaps.items() if gap < 0)
+    return Verdict(word, sentence, difference, difference.n, max(seed.n, winner.n), fixed, broken)
+
+
+def _unmeasured(difference: PairedDifference, asked: int, least: int, goal: float) -> str | None:
+    """Return why nothing can be decided, or None."""
+    if difference.n < LEAST_SHARE * asked:
+        return f"Not measured: only {difference.n} of {asked} held-out examples were answered by both prompts."
+    if difference.n < least:
+        return (
+            f"Not measured: {difference.n} held-out examples are too few (difference {difference.mean * 100 + 0:+.1f} "
+            f"points, interval {_range(difference.interval)}); {_need(difference, goal)}."
+        )
+    return None
+
+
+def _need(difference: PairedDifference, goal: float) -> str:
+    # One win and one loss are added, so that a handful of equal answers does not promise that few examples do.
+    discordance = (difference.wins + difference.losses + 2) / (difference.n + 2) if difference.n else 0.2
+    n = needed_examples(min(1.0, discordance), goal)
+    n = round(n, 2 - len(str(n)))  # two digits: the third would pretend to be known
+    return f"about {n:,} examples would be needed to see a difference of {_points(goal)} points"
+
+
+def _range(interval: Interval) -> str:
+    return f"{_points(interval.low)} to {_points(interval.high)}"
+
+
+def _points(share: float) -> str:
+    """Return a share in points: whole ones, but a small one keeps a digit, so that no bound reads 0 that is not."""
+    points = share * 100 if abs(share) > 1e-6 else 0.0
+    rounded = round(points) if abs(points) >= 9.5 else round(points, 1)
+    return f"{rounded:g}" if rounded or not points else f"{points:.1g}"
