@@ -71,6 +71,7 @@ class Evaluator:
         self.ledger = ledger
         self.study_id = study_id
         self.cache = cache
+        self._model_key = backend.model_key
         self._templates: dict[str, tuple[Template, str]] = {}
 
     def answer(self, asks: Mapping[str, Evaluate], on_tick: Tick | None = None) -> dict[str, tuple[Evaluation, ...]]:
@@ -122,7 +123,7 @@ class Evaluator:
             template = prompt.template(self.task.fields)
             decoding = self.task.decoding
             sampling = [decoding.max_tokens, decoding.temperature, decoding.seed, decoding.scoring]
-            self._templates[prompt.id] = template, content_hash(template.digest, self.backend.model_key, sampling)
+            self._templates[prompt.id] = template, content_hash(template.digest, self._model_key, sampling)
         return self._templates[prompt.id]
 
     def _recall(self, wanted: Mapping[str, Pair]) -> dict[str, Outcome]:
@@ -176,7 +177,7 @@ class Evaluator:
             request_key=pair.key if reply.status != "failed" else self._failed_key(pair),
             prompt_id=pair.prompt.id,
             example_id=pair.example.id,
-            model_key=self.backend.model_key,
+            model_key=self._model_key,
             repeat=0,
             status=reply.status,
             output=reply.text,

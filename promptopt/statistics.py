@@ -56,7 +56,7 @@ def paired_difference(pairs: Pairs, *, level: float = 0.95) -> PairedDifference:
 
     Where every difference is -1, 0 or 1 (0/1 scores), the interval is Tango's score interval and the p-value
     McNemar's score test; else both are Student's paired t. Of seven intervals for 0/1 scores, and of t, percentile,
-    BCa and bootstrap-t for graded ones, these two kept their coverage best (see benchmarks/null_studies.py).
+    BCa and bootstrap-t for graded ones, these two kept their coverage best (docs/decisions/intervals.md).
     No pairs give the whole range [-1, 1].
     """
     differences = [after - before for before, after in pairs]
@@ -230,8 +230,8 @@ def _student(values: Sequence[float], level: float) -> tuple[Interval, float]:
         return Interval(-math.inf, math.inf, level), 1.0
     mean = math.fsum(values) / n
     error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    # The quantile lies below 1 / (1 - level), but for one degree of freedom, whose tail is the heaviest.
-    quantile = _bisect(lambda t: _student_inside(t, n - 1) < level, 0.0, 2 / (1 - level))
+    # One degree of freedom has the heaviest tail, and there the quantile is below 0.64 / (1 - level).
+    quantile = _bisect(lambda t: _student_inside(t, n - 1) < level, 0.0, 1 / (1 - level))
     p_value = 1 - _student_inside(abs(mean) / error, n - 1) if error > 0 else float(mean == 0)
     return Interval(mean - quantile * error, mean + quantile * error, level), p_value
 

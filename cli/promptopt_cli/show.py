@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 WORD_STYLE = {"better": "bold green", "worse": "bold red", "not measured": "bold yellow"}
 MAX_EFFECTS = 8
+SHOWN_ERRORS = 8
 
 
 def console() -> "Console":
-    """Return the console for people: full width in a terminal, 100 columns in a pipe."""
+    """Return the console for people: full width in a terminal, 100 columns in a pipe; text is never markup."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
 
 
 def as_json(data: Any) -> None:
@@ -37,7 +38,7 @@ def preview(study: "Study", data: Mapping[str, Any]) -> None:
     out = console()
     setup = study.setup
     dataset = setup.task.dataset
-    out.print(f"[bold]{study.row.name}[/] in {study.store.path}", soft_wrap=True)
+    out.print(f"{study.row.name} in {study.store.path}", style="bold", soft_wrap=True)
     out.print(f"  task      {setup.task.name}: {_clean(setup.task.description) or 'no description'}")
     out.print(
         f"  data      {len(dataset.search)} rows to search on, {len(dataset.pool)} for demonstrations, "
@@ -50,7 +51,7 @@ def preview(study: "Study", data: Mapping[str, Any]) -> None:
         f"  calls     at most {data['search_evaluations']} to search{writes} + {data['proof_calls']} to prove it{money}"
     )
     for note in data["notes"]:
-        out.print(f"  [yellow]note[/]      {note}")
+        out.print(f"  note      {note}", style="yellow")
     out.print()
 
 
@@ -59,17 +60,18 @@ def result(data: Mapping[str, Any]) -> None:
     out = console()
     if "verdict" in data:
         style = WORD_STYLE.get(data["verdict"]["word"], "bold yellow")
-        out.print(f"\n[{style}]{data['sentence']}[/]\n")
+        out.print(f"\n{data['sentence']}\n", style=style)
         out.print(_final(data))
     else:
-        out.print(f"\n[bold yellow]{data['sentence']}[/]")
+        out.print(f"\n{data['sentence']}", style="bold yellow")
     if data["best"]["id"] != data["seed"]["id"]:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
     if data["effects"]:
         out.print(_effects(data["effects"]))
     out.print(_cost(data), soft_wrap=True)
     if data.get("test_use", 0) > 1:
-        out.print(f"[yellow]This test split has now been used by {data['test_use']} studies; its figure wears out.[/]")
+        worn = f"This test split has now been used by {data['test_use']} studies; its figure wears out."
+        out.print(worn, style="yellow")
     if "verdict" in data:
         out.print(f"\nUse it: promptopt export {data['name']}    Look closer: promptopt studies show {data['name']}")
 
@@ -207,3 +209,50 @@ def _clean(text: str) -> str:
 def _short(text: str, width: int) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 3] + "..."
+
+
+def measured(data: Mapping[str, Any]) -> None:
+    """Show one prompt's figures on one split and some of its errors."""
+    out = console()
+    out.print(
+        f"{data['task']}, {data['split']}: {data['mean']:.3f} "
+        f"({100 * data['level']:.0f} % interval {data['low']:.3f} to {data['high']:.3f}), "
+        f"{data['n_valid']} valid of {data['n']}"
+    )
+    if len(data["classes"]) > 1:
+        table(data["classes"], ("label", "mean", "n_valid", "n"))
+    wrong = [row for row in data["outcomes"] if row["score"] is not None and row["score"] < 1]
+    if wrong:
+        out.print(f"\n{len(wrong)} not right, for example:")
+        rows = [{**row, "input": " / ".join(row["inputs"].values())} for row in wrong[:SHOWN_ERRORS]]
+        table(rows, ("input", "target", "output", "score"))
+
+
+def strategies(data: Sequence[Mapping[str, Any]]) -> None:
+    """Show strategies a line each, or one with the settings of its profiles."""
+    if len(data) > 1:
+        table([{**row, "needs": ", ".join(row["needs"]) or "nothing"} for row in data], ("name", "needs", "what"))
+        return
+    strategy = data[0]
+    console().print(f"{strategy['name']} {strategy['version']}: {strategy['what']}\n", style="bold")
+    profiles = strategy["profiles"]
+    names = {name for settings in profiles.values() for name in settings}
+    rows = [
+        {"setting": name, **{profile: settings.get(name, "") for profile, settings in profiles.items()}}
+        for name in sorted(names)
+    ]
+    table(rows, ("setting", *profiles))
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Show rows in columns; numbers to the right."""
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float) for row in rows)
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        cells = (row.get(column, "") for column in columns)
+        shown.add_row(*(f"{c:.3f}" if isinstance(c, float) else _short(_clean(str(c)), 60) for c in cells))
+    console().print(shown)

@@ -106,7 +106,8 @@ class BackendContract:
             assert one.model_key == other.model_key
             assert len(one.model_key) == 32
             assert ":" in one.address
-            assert one.modes and one.modes <= {"chat", "completion"}
+            assert one.modes
+            assert one.modes <= {"chat", "completion"}
             assert one.abilities <= {"likelihood", "write"}
             assert one.concurrency >= 1
 

@@ -33,6 +33,7 @@ _SHOWN = (
     re.compile(r"<text>(.*?)</text>\n", re.DOTALL),
 )
 _RECENT = 5
+_MOST_EDITS = 3
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,15 @@ class ScriptedWriter:
         return edited
 
     def _edit(self, text: str, rng: random.Random) -> str:
-        """Add a sentence, drop one or replace one; the first stays, since it says what the task is."""
+        """Add, drop or replace one to three sentences; the first stays, since it says what the task is."""
         first, *others = _SENTENCE_END.split(text)
-        unused = [edit for edit in self.edits if edit not in others]
-        move = rng.choice(("add", "replace", "drop") if others else ("add",))
-        if move != "add":
-            others.pop(rng.randrange(len(others)))
-        if move != "drop" and unused:
-            others.insert(rng.randint(0, len(others)), rng.choice(unused))
+        for _ in range(rng.randint(1, _MOST_EDITS)):
+            unused = [edit for edit in self.edits if edit not in others]
+            move = rng.choice(("add", "replace", "drop") if others else ("add",))
+            if move != "add":
+                others.pop(rng.randrange(len(others)))
+            if move != "drop" and unused:
+                others.insert(rng.randint(0, len(others)), rng.choice(unused))
         return " ".join([first, *others])
 
 

@@ -54,6 +54,7 @@ class FaultServer:
         self.script = script
         self.models = models
         self.key = key
+        self.port = 0
         self.calls: list[tuple[str, float]] = []
         self.bodies: list[dict[str, Any]] = []
         self.paths: Counter[str] = Counter()
@@ -81,9 +82,9 @@ class FaultServer:
         app = web.Application()
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/{route:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=1024)
         await site.start()
         self.port = runner.addresses[0][1]
         self._ready.set()

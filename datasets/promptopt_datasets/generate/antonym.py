@@ -21,9 +21,9 @@ def _row(asked: list[str], answers: list[str]) -> Row:
 
 TASK = ReadyTask(
     name="antonym",
-    description="Give the opposite of a word.",
-    prompt="Write the opposite of the word.",
-    labels=("Word", "Opposite"),
+    description="Give the antonym of a word.",
+    prompt="Give the antonym of the word.",
+    labels=("Word", "Antonym"),
     metric="exact-match",
     make=make,
     notes="Pairs chosen by hand; aliases are other words that are right.",

@@ -28,8 +28,8 @@ def make(rng: random.Random) -> dict[Split, list[Row]]:
 
 TASK = ReadyTask(
     name="past-tense",
-    description="Give the simple past of a verb.",
-    prompt="Write the past tense of the verb.",
+    description="Give the past tense of a verb.",
+    prompt="Give the past tense of the verb.",
     labels=("Verb", "Past tense"),
     metric="exact-match",
     make=make,

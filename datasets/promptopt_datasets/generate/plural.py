@@ -26,9 +26,9 @@ def make(rng: random.Random) -> dict[Split, list[Row]]:
 
 TASK = ReadyTask(
     name="plural",
-    description="Give the plural of a noun.",
-    prompt="Write the plural of the noun.",
-    labels=("Noun", "Plural"),
+    description="Give the plural of a word.",
+    prompt="Give the plural of the word.",
+    labels=("Word", "Plural"),
     metric="exact-match",
     make=make,
     notes="Regular and irregular nouns, chosen by hand.",

@@ -4,70 +4,13 @@ Plain, mixed and understated reviews; where good and bad points meet, the last w
 """
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from promptopt_datasets.generate.task import SIZES, SPLITS, ReadyTask, Row, Split
-from promptopt_datasets.generate.text import capitalize, deal, read_sections, rotate
+from promptopt_datasets.generate.text import deal, fill, pick_slots, read_sections, rotate
 
-SIGNS = {"positive": "+", "negative": "-"}
+MARKS = {"positive": "+", "negative": "-"}
+GROUPS = ("product", "place", "media")
 WORDS = range(8, 23)
-
-
-@dataclass(frozen=True, slots=True)
-class Remarks:
-    """What can be said of one thing with one verdict, in one split.
-
-    Args:
-        openings: Neutral beginnings.
-        points: Points for the verdict.
-        opposed: Points against it.
-        verdicts: The verdict itself.
-        understated: Quiet remarks that tell the verdict without a point.
-    """
-
-    openings: list[str]
-    points: list[str]
-    opposed: list[str]
-    verdicts: list[str]
-    understated: list[str]
-
-
-Shape = Callable[[random.Random, Remarks], str]
-
-
-def _two_points(rng: random.Random, remarks: Remarks) -> str:
-    return "{}, and {}.".format(*rng.sample(remarks.points, 2))
-
-
-def _opened_point(rng: random.Random, remarks: Remarks) -> str:
-    return f"{rng.choice(remarks.openings)}: {rng.choice(remarks.points)}."
-
-
-def _point_and_verdict(rng: random.Random, remarks: Remarks) -> str:
-    return f"{rng.choice(remarks.points)}. {capitalize(rng.choice(remarks.verdicts))}."
-
-
-def _conceded(rng: random.Random, remarks: Remarks) -> str:
-    return f"{rng.choice(remarks.opposed)}, but {_point_and_verdict(rng, remarks)}"
-
-
-def _although(rng: random.Random, remarks: Remarks) -> str:
-    return f"although {rng.choice(remarks.opposed)}, {_point_and_verdict(rng, remarks)}"
-
-
-def _understated(rng: random.Random, remarks: Remarks) -> str:
-    return f"{rng.choice(remarks.openings)}. {capitalize(rng.choice(remarks.understated))}."
-
-
-SHAPES: dict[str, Shape] = {
-    "two points": _two_points,
-    "opened point": _opened_point,
-    "point and verdict": _point_and_verdict,
-    "conceded": _conceded,
-    "although": _although,
-    "understated": _understated,
-}
 
 
 def make(rng: random.Random) -> dict[Split, list[Row]]:
@@ -77,31 +20,31 @@ def make(rng: random.Random) -> dict[Split, list[Row]]:
 
 
 def _split(rng: random.Random, sections: dict[str, list[str]], split: Split) -> list[Row]:
+    things = [name for name in sections if name.endswith(GROUPS) and not name.startswith(("verdict", "understated"))]
     rows: dict[str, Row] = {}
-    for label in SIGNS:
-        things = rotate(rng, [name for name in sections if not name.startswith(("verdict", "understated"))])
-        shapes = rotate(rng, list(SHAPES))
-        wanted = len(rows) + SIZES[split] // len(SIGNS)
-        while len(rows) < wanted:
-            review = capitalize(SHAPES[next(shapes)](rng, _remarks(sections, next(things), label, split)))
+    for done, label in enumerate(MARKS, 1):
+        next_thing, next_shape = rotate(rng, things), rotate(rng, sections["shape"])
+        while len(rows) < done * SIZES[split] // len(MARKS):
+            shape = next(next_shape)
+            review = fill(shape, pick_slots(rng, shape, _slots(sections, next(next_thing), label, split)))
             if len(review.split()) in WORDS:
                 rows[review] = Row(review, label)
-    shuffled = list(rows.values())
-    rng.shuffle(shuffled)
-    return shuffled
+    return rng.sample(list(rows.values()), len(rows))
 
 
-def _remarks(sections: dict[str, list[str]], thing: str, label: str, split: Split) -> Remarks:
-    sign = SIGNS[label]
-    group = thing.split()[-1]
-    other = "-" if sign == "+" else "+"
-    return Remarks(
-        openings=_marked(sections[thing], "?"),
-        points=deal(_marked(sections[thing], sign), split),
-        opposed=deal(_marked(sections[thing], other), split),
-        verdicts=deal(_marked(sections[f"verdict {group}"], sign), split),
-        understated=deal(_marked(sections[f"understated {group}"], sign), split),
-    )
+def _slots(sections: dict[str, list[str]], name: str, label: str, split: Split) -> dict[str, list[str]]:
+    """Return what can be said of one thing with one verdict in one split."""
+    thing, group = name.rsplit(" ", 1)
+    mark = MARKS[label]
+    other = MARKS["negative" if label == "positive" else "positive"]
+    return {
+        "opening": _marked(sections[name], "?"),
+        "point": deal(_marked(sections[name], mark), split),
+        "opposed": deal(_marked(sections[name], other), split),
+        "summary": [f"{adjective} {thing}" for adjective in deal(_marked(sections["adjective"], mark), split)],
+        "verdict": deal(_marked(sections[f"verdict {group}"], mark), split),
+        "understated": deal(_marked(sections[f"understated {group}"], mark), split),
+    }
 
 
 def _marked(lines: list[str], mark: str) -> list[str]:
@@ -115,7 +58,7 @@ TASK = ReadyTask(
     labels=("Review", "Sentiment"),
     metric="multiple-choice",
     make=make,
-    choices=tuple(SIGNS),
-    notes="Reviews put together from points written by hand; no point is used in two splits. "
-    "A third are mixed (the last word decides), a sixth understated.",
+    choices=tuple(MARKS),
+    notes="Reviews put together from points written by hand; no point and no verdict is used in two splits. "
+    "Some are mixed (the last word decides), some understated.",
 )

@@ -13,6 +13,7 @@ from promptopt_datasets.generate.task import SIZES, SPLITS, Row, Split
 
 _DEAL: tuple[Split, ...] = ("test", "train", "test", "dev", "test", "train", "test", "dev")
 _SLOT = re.compile(r"\{(\w+)\}")
+_SENTENCE_START = re.compile(r"(?:^|[.!] )[a-z]")
 
 
 def read_lines(task: str) -> list[str]:
@@ -52,13 +53,9 @@ def pick_slots(rng: random.Random, frame: str, slots: Mapping[str, Sequence[str]
 
 
 def fill(frame: str, values: Mapping[str, str]) -> str:
-    """Put the values into a frame's slots in one pass and start it with a capital letter."""
-    return capitalize(_SLOT.sub(lambda match: values[match[1]], frame))
-
-
-def capitalize(text: str) -> str:
-    """Return the text with its first letter, and no other, made a capital."""
-    return text[0].upper() + text[1:]
+    """Put the values into a frame's slots in one pass and start each sentence with a capital letter."""
+    text = _SLOT.sub(lambda match: values[match[1]], frame)
+    return _SENTENCE_START.sub(lambda match: match[0].upper(), text)
 
 
 def cut(rng: random.Random, groups: Sequence[Sequence[Row]]) -> dict[Split, list[Row]]:

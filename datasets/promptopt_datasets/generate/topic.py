@@ -1,4 +1,4 @@
-"""The task ``topic``: a news sentence to its section.
+"""The task ``topic``: a headline to its section of the newspaper.
 
 Frames belong to one split; the names that fill them are invented or common.
 """
@@ -38,11 +38,11 @@ def _sentences(rng: random.Random, slots: dict[str, list[str]], frames: list[str
 
 TASK = ReadyTask(
     name="topic",
-    description="Name the section of the newspaper that a sentence belongs to.",
-    prompt="Classify the news sentence as sports, business, science or politics.",
-    labels=("News", "Topic"),
+    description="Name the section of a newspaper that a headline belongs to.",
+    prompt="Classify the headline as sports, business, science or politics.",
+    labels=("Headline", "Category"),
     metric="multiple-choice",
     make=make,
     choices=TOPICS,
-    notes="Sentences from frames written by hand; no frame is used in two splits.",
+    notes="Headlines from frames written by hand; no frame is used in two splits.",
 )

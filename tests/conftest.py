@@ -1,0 +1,32 @@
+"""Every test runs offline: sockets are shut but for loopback and unix sockets, and no key is in the environment."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("promptopt", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("promptopt")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in list(os.environ):
+        if name.endswith("_API_KEY"):
+            del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(request: pytest.FixtureRequest) -> Iterator[None]:
+    import pytest_socket
+
+    if request.node.get_closest_marker("network"):
+        yield
+        return
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+    yield
+    pytest_socket._remove_restrictions()

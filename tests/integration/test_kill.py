@@ -1,0 +1,76 @@
+"""Kill -9 at random instants: the resumed study ends in the same journal and repeats next to no call."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.toy import dump, run, toy_spec
+
+MODEL = "simulated:additive?seed=3&latency_ms=12&concurrency=6&rate_limit=0.03&truncated=0.02"
+CHILD = Path(__file__).parent.parent / "toy.py"
+KILLS = int(os.environ.get("PROMPTOPT_KILLS", "5"))
+GRACE_S = 0.1
+
+
+def start(store: Path, log: Path, strategy: str) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONHASHSEED": str(random.randrange(1000)), "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(CHILD), str(store), str(log), strategy, MODEL], env=environment, cwd=CHILD.parent.parent
+    )
+
+
+def calls(log: Path) -> list[tuple[str, str, float]]:
+    if not log.exists():
+        return []
+    lines = (line.split() for line in log.read_text().splitlines())
+    return [(what, name, float(at)) for what, name, at in lines]
+
+
+def excused(log: list[tuple[str, str, float]], killed_at: float) -> Counter[str]:
+    """The calls that a kill at this time may cost: in flight, or finished in the last 100 ms."""
+    open_calls: Counter[str] = Counter()
+    late: Counter[str] = Counter()
+    for what, name, at in log:
+        if what == "sent":
+            open_calls[name] += 1
+        else:
+            open_calls[name] -= 1
+            if at > killed_at - GRACE_S:
+                late[name] += 1
+    return +open_calls + late
+
+
+@pytest.mark.parametrize("strategy", ["irace", "random"])
+def test_a_study_killed_at_random_instants_ends_in_the_same_journal(tmp_path: Path, strategy: str) -> None:
+    whole = tmp_path / "whole.db"
+    run(toy_spec(whole, strategy, MODEL))
+    store, log = tmp_path / "killed.db", tmp_path / "calls.log"
+    allowed: Counter[str] = Counter()
+    chance = random.Random(7)
+    kills = 0
+    while kills < KILLS:
+        child = start(store, log, strategy)
+        seen = len(calls(log))
+        while child.poll() is None and len(calls(log)) == seen:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0.0, 0.5))
+        if child.poll() is not None:
+            break
+        os.kill(child.pid, signal.SIGKILL)
+        killed_at = time.monotonic()
+        child.wait()
+        allowed += excused(calls(log)[seen:], killed_at)
+        kills += 1
+    assert start(store, log, strategy).wait(timeout=300) == 0
+    assert kills >= min(KILLS, 3)
+    assert dump(store) == dump(whole)
+    sent = Counter(name for what, name, _ in calls(log) if what == "sent")
+    repeated = sent - Counter(sent.keys())
+    assert not repeated - allowed, "a call was repeated that had been answered and stored before the kill"

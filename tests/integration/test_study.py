@@ -1,0 +1,224 @@
+"""The loop as a whole, on the simulated model: proof, resuming, caps, failures and everything that must be refused."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from promptopt import api
+from promptopt.ask import Evaluate, Recommend, Search
+from promptopt.backends.base import Reply
+from promptopt.backends.simulated import SimulatedBackend
+from promptopt.budget import Budget
+from promptopt.config import StrategySpec
+from promptopt.errors import ConfigError, ReplayError, StudyBusyError, StudyMismatchError
+from promptopt.evaluation import Status
+from promptopt.prompt import Candidate
+from promptopt.result import Progress
+from promptopt.store.store import Store
+from promptopt.strategy import Context
+from promptopt.study import Study
+from tests.toy import dump, run, toy_spec, toy_task
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "studies.db"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every prompt text that the simulated model is asked, in order."""
+    asked: list[str] = []
+    answer = SimulatedBackend.answer
+
+    def counted(self: SimulatedBackend, request: object) -> Reply:
+        asked.append(str(request))
+        return answer(self, request)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SimulatedBackend, "answer", counted)
+    return asked
+
+
+def test_a_study_finds_and_proves_a_better_prompt(store: Path) -> None:
+    result = run(toy_spec(store), toy_task(n_test=300))
+    assert result.state == "finished"
+    assert result.proof is not None
+    assert result.proof.verdict.word == "better"
+    assert result.prompt != result.seed
+    assert [f.role for f in result.proof.finalists[:3]] == ["seed", "empty instruction", "step by step"]
+
+
+def test_without_headroom_the_seed_is_returned_and_that_is_said(store: Path) -> None:
+    result = run(toy_spec(store, model="simulated:flat?seed=5"), toy_task(n_test=300))
+    assert result.prompt == result.seed
+    assert "keep your prompt" in result.verdict or "the seed prompt won" in result.verdict
+
+
+def test_few_examples_are_not_measured_but_still_chosen(store: Path) -> None:
+    result = run(toy_spec(store), toy_task(n_train=40, n_dev=0, n_test=0))
+    assert result.proof is not None
+    assert result.proof.verdict.word == "not measured"
+    assert "examples" in result.verdict
+
+
+def test_the_same_command_again_makes_no_call(store: Path, calls: list[str]) -> None:
+    first = run(toy_spec(store))
+    made = len(calls)
+    again = run(toy_spec(store))
+    assert len(calls) == made
+    assert again.to_json()["verdict"] == first.to_json()["verdict"]
+    assert again.spend.calls == first.spend.calls == made
+
+
+def test_a_second_study_shares_outcomes_and_gets_the_same_answer(store: Path, calls: list[str]) -> None:
+    first = run(toy_spec(store))
+    made = len(calls)
+    second = run(toy_spec(store, name="again"))
+    assert len(calls) == made
+    assert second.prompt == first.prompt
+    assert second.test_use == 2
+    assert second.evaluations == first.evaluations
+
+
+def test_cache_off_uses_no_other_studys_outcomes(store: Path, calls: list[str]) -> None:
+    run(toy_spec(store))
+    made = len(calls)
+    run(toy_spec(store, name="alone", cache="off"))
+    assert len(calls) == 2 * made
+
+
+def test_other_settings_under_the_same_name_are_refused(store: Path) -> None:
+    run(toy_spec(store))
+    with pytest.raises(StudyMismatchError, match=r"'toy'.*another seed.*--fork"):
+        run(toy_spec(store, seed=4))
+
+
+def test_caps_are_no_part_of_the_settings(store: Path) -> None:
+    run(toy_spec(store))
+    capped = toy_spec(store, budget=Budget(evaluations=240, calls=100_000))
+    assert run(capped).state == "finished"
+
+
+def test_a_fork_starts_from_the_best_prompts(store: Path) -> None:
+    first = run(toy_spec(store))
+    with api.open_study(toy_spec(store, name="fork"), task=toy_task(), fork_of="toy") as study:
+        assert first.prompt in study.setup.task.seeds
+        assert study.run().state == "finished"
+
+
+def test_two_processes_cannot_work_on_one_study(store: Path, tmp_path: Path) -> None:
+    model = "simulated:additive?seed=3&latency_ms=50&concurrency=1"
+    log = tmp_path / "calls.log"
+    child = subprocess.Popen([sys.executable, "tests/toy.py", str(store), str(log), "random", model])
+    try:
+        while not log.exists():
+            time.sleep(0.01)
+        with pytest.raises(StudyBusyError, match="toy"):
+            run(toy_spec(store, "random", model))
+    finally:
+        child.kill()
+        child.wait()
+    assert run(toy_spec(store, "random", model, budget=Budget(evaluations=240, calls=30))).state == "paused"
+
+
+@pytest.mark.parametrize("cap", [400, 520, 700])
+def test_calls_never_pass_their_cap(store: Path, calls: list[str], cap: int) -> None:
+    result = run(toy_spec(store, budget=Budget(evaluations=240, calls=cap)))
+    assert len(calls) <= cap
+    assert result.spend.calls == len(calls)
+    assert result.state in ("finished", "paused")
+
+
+def test_a_capped_study_goes_on_with_a_higher_cap(store: Path) -> None:
+    paused = run(toy_spec(store, budget=Budget(evaluations=240, calls=30)))
+    assert paused.state == "paused"
+    assert "calls" in paused.reason
+    finished = run(toy_spec(store, budget=Budget(evaluations=240, calls=5_000)))
+    assert finished.state == "finished"
+    whole = store.with_name("whole.db")
+    run(toy_spec(whole))
+    assert dump(store) == dump(whole)
+
+
+def test_ctrl_c_leaves_a_paused_study_that_goes_on(store: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.done > 60:
+            raise KeyboardInterrupt
+
+    with api.open_study(toy_spec(store, model="simulated:additive?seed=3&latency_ms=5&concurrency=4"),
+                        task=toy_task(), observer=interrupt) as study:  # fmt: skip
+        paused = study.run()
+    assert paused.state == "paused"
+    with Store.open(store) as opened:
+        row = opened.study("toy")
+        assert row is not None
+        assert row.state == "paused"
+    assert run(toy_spec(store, model="simulated:additive?seed=3&latency_ms=5&concurrency=4")).state == "finished"
+
+
+def test_a_failing_model_pauses_and_loses_nothing(store: Path) -> None:
+    broken = run(toy_spec(store, model="simulated:additive?seed=3&server_error=0.9"))
+    assert broken.state == "paused"
+    assert "failed" in broken.reason
+
+
+def test_failures_are_missing_data_and_no_wrong_answers(store: Path) -> None:
+    result = run(toy_spec(store, model="simulated:additive?seed=3&refused=0.04"), toy_task(n_test=300))
+    assert result.proof is not None
+    assert result.proof.seed_test is not None
+    statuses: list[Status] = [outcome.status for outcome in result.proof.seed_test.outcomes]
+    assert "refused" in statuses
+    assert result.proof.seed_test.n_valid == len(statuses) - statuses.count("refused")
+
+
+def test_an_edited_strategy_is_caught_at_the_first_other_ask(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = toy_spec(store, budget=Budget(evaluations=240, calls=30))
+    run(spec)
+    setup_of = Study._services
+
+    def edited(self: Study) -> object:
+        self.setup = replace(self.setup, strategy=Edited())
+        return setup_of(self)
+
+    monkeypatch.setattr(Study, "_services", edited)
+    with pytest.raises(ReplayError, match=r"Ask 0 .*--fork"):
+        run(toy_spec(store, budget=Budget(evaluations=240, calls=5_000)))
+
+
+class Edited:
+    name, version, needs, control, profiles = "irace", "1", frozenset[str](), False, {}
+
+    def search(self, context: Context) -> Search[None]:
+        seed = Candidate(context.seeds[0])
+        yield from Evaluate([seed], context.search[:2])
+        yield from Recommend((seed,))
+
+
+def test_a_strategy_without_its_services_is_refused_at_the_start(store: Path) -> None:
+    with api.open_study(toy_spec(store), task=toy_task()) as study, pytest.raises(ConfigError, match="needs write"):
+        replace(study.setup, strategy=replace_needs(), optimizer_model=None)
+
+
+def replace_needs() -> Edited:
+    edited = Edited()
+    edited.needs = frozenset({"write"})  # type: ignore[misc]
+    return edited
+
+
+def test_apo_and_opro_run_with_the_scripted_optimizer_model(store: Path) -> None:
+    for name in ("apo", "opro"):
+        spec = toy_spec(store, name=name)
+        result = run(replace(spec, strategy=StrategySpec(name)))
+        assert result.state == "finished"
+        assert result.trials > 1
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    yield

@@ -1,0 +1,187 @@
+"""Intervals and tests against published figures, closed forms and brute force."""
+
+import math
+import random
+import subprocess
+import sys
+from itertools import product
+
+import pytest
+
+from promptopt.statistics import (
+    Interval,
+    expected_best_of,
+    holm,
+    mcnemar_exact,
+    mean_interval,
+    needed_examples,
+    paired_bootstrap,
+    paired_difference,
+    sign_flip_test,
+    tango,
+    wilson,
+)
+
+
+def pairs_of(wins: int, losses: int, n: int) -> list[tuple[float, float]]:
+    return [(0.0, 1.0)] * wins + [(1.0, 0.0)] * losses + [(1.0, 1.0)] * (n - wins - losses)
+
+
+def test_importing_statistics_does_not_load_numpy() -> None:
+    code = "import sys, promptopt.statistics, promptopt.verdict, promptopt.selection; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_wilson_matches_newcombe_1998() -> None:
+    # Newcombe (1998), table I, method 3: 81/263, 15/148, 0/20, 1/29.
+    for hits, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        interval = wilson(hits / n, n)
+        assert interval.low == pytest.approx(low, abs=6e-5)
+        assert interval.high == pytest.approx(high, abs=6e-5)
+
+
+def test_wilson_of_nothing_is_everything() -> None:
+    assert wilson(0.0, 0) == Interval(0.0, 1.0)
+
+
+def test_tango_matches_its_published_example() -> None:
+    # 12 wins and 2 losses among 50 pairs, the classic example: 0.0611 to 0.3447.
+    interval = tango(12, 2, 50)
+    assert interval.low == pytest.approx(0.0611, abs=6e-5)
+    assert interval.high == pytest.approx(0.3447, abs=6e-5)
+
+
+@pytest.mark.parametrize(("wins", "losses", "n"), [(12, 2, 50), (4, 0, 50), (0, 3, 20), (30, 25, 300), (1, 1, 10)])
+def test_tango_ends_are_where_the_score_statistic_is_the_normal_quantile(wins: int, losses: int, n: int) -> None:
+    def statistic(delta: float) -> float:
+        # The likeliest share of losses by golden-section search, instead of the closed form.
+        def likelihood(q: float) -> float:
+            cells = ((wins, q + delta), (losses, q), (n - wins - losses, 1 - 2 * q - delta))
+            return sum(count * math.log(max(share, 1e-300)) for count, share in cells if count)
+
+        low, high = max(0.0, -delta), (1 - delta) / 2
+        for _ in range(200):
+            a, b = low + 0.382 * (high - low), low + 0.618 * (high - low)
+            low, high = (low, b) if likelihood(a) > likelihood(b) else (a, high)
+        return (wins - losses - n * delta) / math.sqrt(n * (low + high + delta * (1 - delta)))
+
+    interval = tango(wins, losses, n)
+    assert statistic(interval.low) == pytest.approx(1.959964, abs=1e-4)
+    assert statistic(interval.high) == pytest.approx(-1.959964, abs=1e-4)
+
+
+def test_tango_is_symmetric_and_stays_in_range() -> None:
+    for wins, losses, n in ((7, 2, 40), (0, 0, 10), (10, 0, 10), (0, 10, 10), (1, 0, 1)):
+        one, other = tango(wins, losses, n), tango(losses, wins, n)
+        assert one.low == pytest.approx(-other.high, abs=1e-9)
+        assert -1 <= one.low <= (wins - losses) / n <= one.high <= 1
+
+
+def test_interval_excludes_zero_exactly_when_p_is_below_five_percent() -> None:
+    for wins, losses in product(range(25), repeat=2):
+        difference = paired_difference(pairs_of(wins, losses, 60))
+        assert (not difference.interval.holds(0.0)) == (difference.p_value < 0.05), (wins, losses)
+
+
+def test_graded_interval_excludes_zero_exactly_when_p_is_below_five_percent() -> None:
+    rng = random.Random(1)
+    seen = set()
+    for _ in range(200):
+        pairs = [(rng.random(), min(1.0, rng.random() + 0.15)) for _ in range(20)]
+        difference = paired_difference(pairs)
+        seen.add(difference.p_value < 0.05)
+        assert (not difference.interval.holds(0.0)) == (difference.p_value < 0.05)
+    assert seen == {True, False}
+
+
+def test_paired_difference_counts() -> None:
+    difference = paired_difference(pairs_of(12, 2, 50))
+    assert (difference.n, difference.wins, difference.losses, difference.ties) == (50, 12, 2, 36)
+    assert difference.mean == pytest.approx(0.2)
+    assert difference.p_value == pytest.approx(0.00753, abs=1e-5)
+
+
+def test_paired_difference_of_graded_scores_is_students() -> None:
+    # Student's sleep data (1908): mean 1.58, t = 4.0621, p = 0.002833, interval 0.7001 to 2.4599; here over 10.
+    extra = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+    difference = paired_difference([(0.0, value / 10) for value in extra])
+    assert difference.p_value == pytest.approx(0.002833, abs=1e-6)
+    assert difference.interval.low == pytest.approx(0.070011, abs=1e-5)
+    assert difference.interval.high == pytest.approx(0.245989, abs=1e-5)
+
+
+def test_no_pairs_or_no_difference_decide_nothing() -> None:
+    assert paired_difference([]).interval == Interval(-1.0, 1.0)
+    same = paired_difference([(0.3, 0.3)] * 40)
+    assert same.p_value == 1.0
+    assert same.interval.low < 0 < same.interval.high
+    assert paired_difference([(0.2, 0.7)]).interval == Interval(-1.0, 1.0)
+
+
+def test_mean_interval() -> None:
+    assert mean_interval([1.0] * 8 + [0.0] * 2) == wilson(0.8, 10)
+    graded = mean_interval([0.5, 0.6, 0.7, 0.9])
+    assert 0 < graded.low < 0.675 < graded.high < 1
+    assert mean_interval([]) == Interval(0.0, 1.0)
+
+
+def test_paired_bootstrap_is_repeatable_and_near_normal_theory() -> None:
+    pairs = pairs_of(60, 30, 300)
+    interval = paired_bootstrap(pairs, seed=3)
+    assert interval == paired_bootstrap(pairs, seed=3)
+    half = 1.96 * math.sqrt(0.3 - 0.01) / math.sqrt(300)
+    assert interval.low == pytest.approx(0.1 - half, abs=0.01)
+    assert interval.high == pytest.approx(0.1 + half, abs=0.01)
+    assert paired_bootstrap([]) == Interval(-1.0, 1.0)
+
+
+def test_mcnemar_exact() -> None:
+    assert mcnemar_exact(pairs_of(12, 2, 50)) == pytest.approx(0.012939453125)
+    assert mcnemar_exact(pairs_of(5, 5, 50)) == 1.0
+    assert mcnemar_exact([]) == 1.0
+    assert 0 < mcnemar_exact(pairs_of(900, 700, 3000)) < 1e-5
+
+
+def test_sign_flips_agree_with_mcnemar_on_binary_scores() -> None:
+    assert sign_flip_test(pairs_of(7, 1, 20)) == pytest.approx(mcnemar_exact(pairs_of(7, 1, 20)))
+    assert sign_flip_test(pairs_of(20, 8, 90)) == pytest.approx(mcnemar_exact(pairs_of(20, 8, 90)), abs=0.008)
+    assert sign_flip_test(pairs_of(0, 0, 9)) == 1.0
+
+
+def test_sign_flips_by_hand() -> None:
+    # Differences .5, .3, .1: |sum| = .9 is reached by two of eight patterns; .7 (with -.1) by four.
+    assert sign_flip_test([(0, 0.5), (0, 0.3), (0, 0.1)]) == pytest.approx(2 / 8)
+    assert sign_flip_test([(0, 0.5), (0, 0.3), (0.1, 0)]) == pytest.approx(4 / 8)
+
+
+@pytest.mark.parametrize(("discordance", "difference", "n"), [(0.2, 0.05, 625), (0.2, 0.03, 1740), (0.3, 0.1, 233)])
+def test_needed_examples_match_the_table(discordance: float, difference: float, n: int) -> None:
+    assert needed_examples(discordance, difference) == pytest.approx(n, abs=3)
+
+
+def test_needed_examples_when_discordance_is_less_than_the_difference() -> None:
+    assert needed_examples(0.0, 0.05) == needed_examples(0.05, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "candidates", "points"),
+    [(50, 0.7, 1600, 20.0), (261, 0.78, 1600, 8.2), (420, 0.6, 5000, 8.7), (100, 0.55, 500, 14.7)],
+)
+def test_luck_of_the_best_matches_the_simulated_table(n: int, p: float, candidates: int, points: float) -> None:
+    assert 100 * expected_best_of(candidates, n, p) == pytest.approx(points, abs=0.25)
+
+
+def test_luck_of_one_is_nothing() -> None:
+    assert expected_best_of(1, 40, 0.3) == pytest.approx(0.0, abs=1e-9)
+    assert expected_best_of(50, 40, 1.0) == 0.0
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert holm([]) == ()
+    assert holm([0.9, 0.8]) == (1.0, 1.0)
