@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from promptopt import plugins
 from promptopt.ask import Evaluate
@@ -57,7 +57,7 @@ class Options(TypedDict, total=False):
     name: str
     seed: int
     store: str
-    cache: str
+    cache: Literal["on", "off"]
 
 
 def optimize(data: Data | Task, *, observer: Observer | None = None, **options: Unpack[Options]) -> Result:
@@ -263,11 +263,11 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
 
 
 def _setup(stack: ExitStack, spec: StudySpec, task: Task) -> Setup:
-    model = _opened(stack, spec, spec.model.task, task)
+    model = _opened(stack, spec.model.task, task, spec.model.options)
     strategy = configure(spec.strategy.name, spec.strategy.profile, spec.strategy.settings)
     optimizer = model
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
-        optimizer = _opened(stack, spec, spec.model.optimizer, task)
+        optimizer = _opened(stack, spec.model.optimizer, task, {})
     price = spec.model.price
     if spec.budget.usd is not None and price is None and not spec.model.task.startswith(("embedded", "simulated")):
         raise ConfigError(
@@ -278,9 +278,9 @@ def _setup(stack: ExitStack, spec: StudySpec, task: Task) -> Setup:
     return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices)
 
 
-def _opened(stack: ExitStack, spec: StudySpec, address: str, task: Task) -> Backend:
+def _opened(stack: ExitStack, address: str, task: Task, options: Mapping[str, str]) -> Backend:
     examples = [*task.dataset.train, *task.dataset.dev, *task.dataset.test]
-    backend = open_backend(address, examples=examples, options=spec.model.options)
+    backend = open_backend(address, examples=examples, options=options)
     stack.callback(backend.close)
     return backend
 

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from promptopt.budget import Budget
 from promptopt.errors import ConfigError, UnknownNameError
@@ -95,7 +95,7 @@ class StudySpec:
     name: str | None = None
     seed: int = 0
     store: str = DEFAULT_STORE
-    cache: str = "on"
+    cache: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
         if self.cache not in ("on", "off"):

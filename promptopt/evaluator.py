@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from promptopt.ask import Evaluate
 from promptopt.backends.base import Backend, Reply, Request
@@ -22,7 +23,7 @@ from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
 from promptopt.store.store import Store
 from promptopt.task import Task
 
-CacheMode = str
+CacheMode = Literal["on", "off"]
 Tick = Callable[[int, int], None]
 
 VALID_FLOOR = 0.9
@@ -52,7 +53,7 @@ class Evaluator:
         store: Where outcomes live.
         ledger: The caps.
         study_id: Who pays.
-        cache: ``on``; ``read`` does not store for others; ``off`` uses only what this study itself has paid for.
+        cache: ``on``, or ``off`` to use only what this study itself has paid for.
     """
 
     def __init__(

@@ -47,8 +47,8 @@ class Proof:
 
     @property
     def winner(self) -> Candidate:
-        """The prompt to use: the chosen one if it is proved better or nothing could be measured, else the seed."""
-        keep = self.verdict.word in ("better", "not measured")
+        """The prompt to use: the chosen one if it is proved better or there was no test to take, else the seed."""
+        keep = self.verdict.word == "better" or self.chosen_test is None
         return self.finalists[self.chosen if keep else 0].candidate
 
 

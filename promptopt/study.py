@@ -14,7 +14,7 @@ from promptopt.backends.base import Backend
 from promptopt.budget import Budget, Prices, Spend
 from promptopt.errors import ConfigError, PromptOptError, StrategyError
 from promptopt.evaluation import Evaluation
-from promptopt.evaluator import Evaluator, TooManyFailuresError
+from promptopt.evaluator import CacheMode, Evaluator, TooManyFailuresError
 from promptopt.journal import Journal, Services
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.prompt import Candidate
@@ -59,7 +59,7 @@ class Setup:
     optimizer_model: Backend | None
     budget: Budget
     seed: int = 0
-    cache: str = "on"
+    cache: CacheMode = "on"
     prices: Mapping[str, Prices] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -41,6 +41,8 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 _NUMBER = re.compile(r"\b(\d{1,2}|" + "|".join(_NUMBERS) + r")\b", re.I)
 _WANTED_TAG = re.compile(r"<(\w+)>[^<\n]{0,12}</\1>")
 _CURRENT = re.compile(r"<(\w+)>\s*([^<]{13,}?)\s*</\1>")
+_HISTORY = re.compile(r"^text:\n(.*?)\nscore:", re.DOTALL | re.MULTILINE)
+_RECENT = 5
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _REMARK_TAGS = ("reason", "critique", "problem", "remark")
 
@@ -56,7 +58,7 @@ class Rewriter:
     """Writes what a meta-prompt asks for: rewrites of the text shown in tags, or remarks on it.
 
     Args:
-        pool: The sentences that it knows; each rewrite puts one in, exchanges one for another, or drops one.
+        pool: The sentences that it knows; a rewrite puts one in, exchanges one for another, or drops one.
     """
 
     pool: Sequence[str] = ADVICE
@@ -65,8 +67,7 @@ class Rewriter:
         """Return the answer to a meta-prompt, in the tags or brackets that its last message asks for."""
         text = request.messages[-1].content
         tag = wanted_tag(text)
-        shown = _CURRENT.findall(text)
-        current = str(shown[-1][1]) if shown else ""
+        current = _current(text, rng)
         if tag == "[":
             return f"[{self._rewrite(current, rng)}]"
         if not tag:
@@ -75,16 +76,15 @@ class Rewriter:
         return "\n".join(f"<{tag}>{write(current, rng)}</{tag}>" for _ in range(_wanted_count(text)))
 
     def _rewrite(self, current: str, rng: random.Random) -> str:
-        sentences = [sentence for sentence in _SENTENCE_END.split(current) if sentence]
-        fresh = rng.choice([sentence for sentence in self.pool if sentence not in sentences] or [""])
+        # The first sentence stays, since it says what the task is.
+        first, *others = _SENTENCE_END.split(current)
+        fresh = [sentence for sentence in self.pool if sentence not in others] or [""]
         move = rng.random()
-        if move < 0.55 or len(sentences) < 2:
-            sentences.append(fresh)
-        elif move < 0.8:
-            sentences[rng.randrange(len(sentences))] = fresh
-        else:
-            del sentences[rng.randrange(len(sentences))]
-        return " ".join(filter(None, sentences))
+        if move < 0.45 and others:
+            del others[rng.randrange(len(others))]
+        if move > 0.2 or not others:
+            others.insert(rng.randint(0, len(others)), rng.choice(fresh))
+        return " ".join(filter(None, [first, *others]))
 
     def _remark(self, current: str, rng: random.Random) -> str:
         del current
@@ -92,6 +92,12 @@ class Rewriter:
 
 
 ADVISER = Rewriter()
+
+
+def _current(text: str, rng: random.Random) -> str:
+    """Return the text that a meta-prompt is about: the one shown in tags, or one of the last of a history."""
+    shown = [str(found[1]) for found in _CURRENT.findall(text)] or _HISTORY.findall(text)
+    return str(rng.choice(shown[-_RECENT:])) if shown else ""
 
 
 def _wanted_count(text: str) -> int:

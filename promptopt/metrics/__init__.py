@@ -12,8 +12,8 @@ from promptopt.metric import Metric
 from promptopt.metrics.answer import TAKES
 from promptopt.metrics.choice import MultipleChoice
 from promptopt.metrics.constraints import Constraints
-from promptopt.metrics.fields import JsonFields
 from promptopt.metrics.function import CallableMetric
+from promptopt.metrics.json_fields import JsonFields
 from promptopt.metrics.maths import Math, Numeric
 from promptopt.metrics.overlap import F1, RougeL
 from promptopt.metrics.suggest import few_labels, suggest_metric

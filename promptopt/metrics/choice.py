@@ -78,6 +78,7 @@ def _label_pattern(label: str, fold_case: bool) -> str:
     forms = (
         rf"{fold}[(\[{{]\s*{core}\s*[)\]}}])",
         rf"{fold}^[^\w\n]*{core}[^\w\n]*$)",
+        rf"{fold}\banswer(?:\s+is)?\s*:?[\s*_\"'(]*{core}[^\w\n]*$)",
         rf"(?i:\b(?:answer|option|choice|is)\b|:)[\s*_\"'(]*{core}(?![\w'’])",
         rf"(?<![\w'’-]){core}(?=[*_\"']*(?:[.:;,)\]]|\s*$|\s[–-]\s))",
     )

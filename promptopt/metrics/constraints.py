@@ -3,10 +3,11 @@
 The rules are written here anew from their descriptions; the target is a JSON list of ``{id, kwargs}``.
 """
 
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from promptopt.errors import MetricError
@@ -66,22 +67,17 @@ class Rule:
         settings = ", ".join(f"{name} = {value}" for name, value in self.kwargs.items())
         return f"{self.id} ({settings})" if settings else self.id
 
-    @cached_property
-    def check(self) -> Callable[..., bool]:
-        """The function that tells whether a text follows rules of this id."""
-        return RULES[self.id]
-
     def follows(self, text: str) -> bool:
         """Return whether a text follows the rule."""
-        return self.check(text, **self.kwargs)
+        return RULES[self.id](text, **self.kwargs)
 
 
 @lru_cache(maxsize=4096)
 def read_rules(target: str) -> Sequence[Rule]:
-    """Read a target.
+    """Read a target; settings that are null count as not given.
 
     Raises:
-        ValueError: It is no JSON list of ``{id, kwargs}``, or a rule is not known; says which.
+        ValueError: It is no JSON list of ``{id, kwargs}``, or a rule or setting is not known; says which.
     """
     try:
         items = json.loads(target)
@@ -94,5 +90,9 @@ def read_rules(target: str) -> Sequence[Rule]:
         if not isinstance(item, dict) or not isinstance(item.get("kwargs", {}), dict) or item.get("id") not in RULES:
             raise ValueError(f"holds {json.dumps(item)[:80]}, which is no rule; known: {', '.join(sorted(RULES))}")
         settings = {name: value for name, value in item.get("kwargs", {}).items() if value is not None}
+        try:
+            inspect.signature(RULES[item["id"]]).bind("", **settings)
+        except TypeError as error:
+            raise ValueError(f"holds the rule {item['id']} with other settings than it has: {error}") from None
         rules.append(Rule(item["id"], settings))
     return tuple(rules)

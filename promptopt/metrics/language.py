@@ -58,9 +58,9 @@ def is_language(text: str, code: str) -> bool:
         return False
     words = [word.strip(_SIGNS).casefold() for word in text.split()]
     hits = {
-        other: sum(word in common for word in words)
+        other: len([word for word in words if word in listed.split()])
         for other, (its_script, listed) in LANGUAGES.items()
-        if its_script == script and (common := frozenset(listed.split())) is not None
+        if its_script == script
     }
     return hits[code] == max(hits.values())
 

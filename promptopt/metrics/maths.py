@@ -1,5 +1,6 @@
 """Numeric and Math: metrics that compare values rather than their spelling."""
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,8 @@ from promptopt.metric import Score
 from promptopt.metrics.answer import AnswerMetric, Take, head, right_answers, wanted
 from promptopt.metrics.suggest import numbers_in
 
+MAX_DIGITS = 100
+
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _INLINE = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _NAME = re.compile(r"^[a-zA-Z](?:\([a-zA-Z]\))?=")
@@ -17,7 +20,8 @@ _SHORT_ROOT = re.compile(r"\\sqrt(\d)")
 _SHORT_FRACTION = re.compile(r"\\frac(?:(\d)|\{([^{}]*)\})(?:(\d)|\{([^{}]*)\})")
 _FRACTION = re.compile(r"(-?)\\frac\{(-?\d+)\}\{(-?\d+)\}")
 _DROPPED = re.compile(
-    r"\\left|\\right|\\[dt]isplaystyle|\\displaystyle|\\[,;:!> ]|\^\{?\\circ\}?|\\degree|\\\$|\\?%|\\text\{[^{}]*\}$"
+    r"\\left|\\right|\\displaystyle"
+    r"|(?<!\\)\\[,;:!> ]|\^\{?\\circ\}?|\\degree|\\\$|\\?%|\\text\{[^{}]*\}$"
 )
 _UNWRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mbox|mathbf|operatorname)\{([^{}]*)\}")
 _PLAIN_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:/\d+)?")
@@ -28,7 +32,7 @@ class Numeric(AnswerMetric):
     """Right when the last number in the output equals the target's.
 
     Args:
-        tolerance: How far apart equal numbers may be, as a share of the target above 1.
+        tolerance: How far apart equal numbers may be, absolutely and as a share of the larger.
     """
 
     name: ClassVar[str] = "numeric"
@@ -52,8 +56,7 @@ class Numeric(AnswerMetric):
         return f"numeric needs one number in it and there {'is none' if n_numbers == 0 else f'are {n_numbers}'}"
 
     def _agree(self, found: float, right: float) -> bool:
-        # Equality comes first for numbers too large for a float, which read as infinite.
-        return found == right or abs(found - right) <= self.tolerance * max(1.0, abs(right))
+        return math.isclose(found, right, rel_tol=self.tolerance, abs_tol=self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,9 @@ def _braced(match: re.Match[str]) -> str:
 def _same(found: str, right: str) -> bool:
     if found == right:
         return True
+    # Longer digits than these are compared as text: Python limits the conversion.
+    if max(len(found), len(right)) > MAX_DIGITS:
+        return False
     value = _value(right)
     return value is not None and value == _value(found)
 
@@ -126,7 +132,7 @@ def _value(text: str) -> Fraction | None:
     if match := _FRACTION.fullmatch(text):
         sign, above, below = match.groups()
         return None if int(below) == 0 else Fraction(int(above), int(below)) * (-1 if sign else 1)
-    if not _PLAIN_NUMBER.fullmatch(text) or len(text) > 100:
+    if not _PLAIN_NUMBER.fullmatch(text):
         return None
     above, _, below = text.partition("/")
     return None if below and int(below) == 0 else Fraction(above) / Fraction(below or 1)

@@ -10,7 +10,7 @@ ANSWERS = ("my answer is yes.", "my answer is no.", "my answer is maybe.")
 RESPONSES = "******"
 PARAGRAPHS = re.compile(r"\s?\*\*\*\s?")
 
-_ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|etc|e\.g|i\.e|fig|no|jr|sr)|\b[a-z](?:\.[a-z])*)\.$", re.I)
+_ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|etc|e\.g|i\.e|fig|jr|sr)|\b[a-z](?:\.[a-z])*)\.$", re.I)
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]*]*(?=\s|$)|[。！？।]+")
 _MARKS = "\"'“”‘’*_.,!?;:()[]{}"
 
@@ -81,7 +81,7 @@ def multiple_sections(text: str, section_spliter: str, num_sections: int) -> boo
 
 def number_bullet_lists(text: str, num_bullets: int) -> bool:
     """Exactly so many lines are bullet points."""
-    return len(re.findall(r"^\s*(?:\*(?!\*)|-)\s*[^\s*-].*$", text, re.MULTILINE)) == num_bullets
+    return len(re.findall(r"^[^\S\n]*(?:\*(?!\*)|-(?!-))[^\S\n]*\S", text, re.MULTILINE)) == num_bullets
 
 
 def number_highlighted_sections(text: str, num_highlights: int) -> bool:
@@ -162,7 +162,6 @@ def count_sentences(text: str) -> int:
     count, start = 0, 0
     for match in _SENTENCE_END.finditer(text):
         piece = text[start : match.end()]
-        # "I." ends a sentence as often as it is an initial; a sentence of one word is likelier no sentence.
         if match[0] == "." and match.end() < len(text) and _ABBREVIATION.search(piece):
             continue
         count += bool(re.search(r"\w", piece))

@@ -26,7 +26,7 @@ from promptopt.evaluation import Evaluation, Outcome
 from promptopt.example import Example
 from promptopt.ids import content_hash
 from promptopt.landscape import Landscape
-from promptopt.layout import chat_layout
+from promptopt.layout import Template, chat_layout
 from promptopt.prompt import PARTS, Candidate, Prompt
 from promptopt.strategy import Context, Strategy
 
@@ -149,9 +149,12 @@ def simulate(
 
 def landscape_scorer(landscape: Landscape, fields: tuple[str, ...]) -> Scorer:
     """Return the function that says whether a candidate's answer is right in this world."""
+    templates: dict[str, Template] = {}
 
     def score(candidate: Candidate, example: Example) -> float:
-        return float(landscape.is_right(candidate.prompt.template(fields).render(example), example))
+        if candidate.id not in templates:
+            templates[candidate.id] = candidate.prompt.template(fields)
+        return float(landscape.is_right(templates[candidate.id].render(example), example))
 
     return score
 

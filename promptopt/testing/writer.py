@@ -34,6 +34,7 @@ _SHOWN = (
 )
 _RECENT = 5
 _MOST_EDITS = 3
+_KEPT = 0.7
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class ScriptedWriter:
         if ask.purpose == "critique":
             return "".join(f"<reason>The prompt does not say: {rng.choice(self.edits)}</reason>\n" for _ in range(4))
         if ask.purpose == "edit":
-            return "\n".join(f"<task>{self._edit(_current(text, rng), rng)}</task>" for _ in range(4))
-        edited = self._edit(_current(text, rng), rng)
+            return "\n".join(f"<task>{self._edit(_current(text), rng)}</task>" for _ in range(4))
         if ask.purpose == "propose":
+            edited = self._edit(_mixed(_history(text) or [text], rng), rng)
             return f"[{edited}]" if "square brackets" in text else f"<text>{edited}</text>"
-        return edited
+        return self._edit(_current(text), rng)
 
     def _edit(self, text: str, rng: random.Random) -> str:
         """Add, drop or replace one to three sentences; the first stays, since it says what the task is."""
@@ -82,9 +83,19 @@ def scripted_writer(edits: Sequence[str] = EDITS, seed: int = 0) -> ScriptedWrit
     return ScriptedWriter(tuple(edits), seed)
 
 
-def _current(text: str, rng: random.Random) -> str:
-    """Return the text that a meta-prompt is about: the current one, or one of the best of a history."""
-    if found := _CURRENT.search(text):
-        return found[1]
-    shown = [match for pattern in _SHOWN for match in pattern.findall(text)]
-    return rng.choice(shown[-_RECENT:]) if shown else text
+def _current(text: str) -> str:
+    """Return the text that a meta-prompt is about."""
+    found = _CURRENT.search(text)
+    return found[1] if found else text
+
+
+def _history(text: str) -> list[str]:
+    """Return the last texts of the history in a meta-prompt, which are its best."""
+    return [match for pattern in _SHOWN for match in pattern.findall(text)][-_RECENT:]
+
+
+def _mixed(texts: Sequence[str], rng: random.Random) -> str:
+    """Return a text with sentences of two, as somebody would write who has read both."""
+    first, *others = _SENTENCE_END.split(rng.choice(texts))
+    more = [sentence for sentence in _SENTENCE_END.split(rng.choice(texts))[1:] if sentence not in others]
+    return " ".join([first, *(sentence for sentence in (*others, *more) if rng.random() < _KEPT)])

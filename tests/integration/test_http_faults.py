@@ -121,10 +121,10 @@ def test_final_answers_are_not_retried(act: Act, status: str, text: str) -> None
 
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_holds_back_the_whole_endpoint(as_date: bool) -> None:
-    said = formatdate(time.time() + 2, usegmt=True) if as_date else "0.5"
     texts = [f"t{n}" for n in range(30)]
 
     def script(text: str, attempt: int) -> Act:
+        said = formatdate(time.time() + 2, usegmt=True) if as_date else "0.5"
         return failure(429, Retry_After=said) if (text, attempt) == ("t0", 0) else Act(delay_s=0.02)
 
     with FaultServer(script) as server:
@@ -132,7 +132,7 @@ def test_retry_after_holds_back_the_whole_endpoint(as_date: bool) -> None:
     assert all(reply.status == "ok" for reply in replies.values())
     times = sorted(at for _, at in server.calls)
     longest = max(after - before for before, after in itertools.pairwise(times))
-    assert longest > (0.9 if as_date else 0.45)
+    assert longest > (0.8 if as_date else 0.45)
 
 
 def test_a_very_long_retry_after_stops() -> None:
@@ -271,21 +271,22 @@ def test_closing_the_iterator_stops_at_once() -> None:
     with FaultServer(script) as server, contextlib.closing(HTTPBackend(server.url)) as backend:
         replies = backend.run((n, ask(str(n))) for n in range(500))
         assert next(reply for reply in replies if reply)[0] == 0
+        while len(server.calls) < 64:  # the rest is on its way
+            time.sleep(0.005)
         began_at = time.monotonic()
         replies.close()
         assert time.monotonic() - began_at < 1
-        n_calls = len(server.calls)
         deadline = time.monotonic() + 1
         while server.in_flight and time.monotonic() < deadline:
             time.sleep(0.01)
         assert server.in_flight == 0
-        assert len(server.calls) == n_calls <= 64
+        assert len(server.calls) == 64
 
 
 def test_ticks_while_nothing_comes() -> None:
     server = FaultServer(lambda text, attempt: Act(delay_s=0.28))
     with server, contextlib.closing(HTTPBackend(server.url)) as backend:
-        assert 3 <= [*backend.run([(0, ask("x"))])].count(None) <= 6
+        assert 2 <= [*backend.run([(0, ask("x"))])].count(None) <= 6
 
 
 def test_likelihood_takes_the_choice_of_the_likeliest_token() -> None:

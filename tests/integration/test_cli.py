@@ -1,0 +1,186 @@
+"""The command line as people use it: the main job, its output for machines, and one sentence for every bad input."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from promptopt_cli.app import main
+
+MODEL = "simulated:additive?seed=3"
+COLOURS = ("red", "green", "blue")
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["promptopt", *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return Ran(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "items.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows([f"item number {i}", COLOURS[i % 3]] for i in range(600))
+    return str(path)
+
+
+@pytest.fixture
+def study(cli: Cli, data: str) -> str:
+    ran = cli("optimize", "--data", data, "--prompt", "Name the colour: {text}", "--model", MODEL, "--study", "colours",
+              "-n", "150", "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    return "colours"
+
+
+def test_optimize_shows_the_verdict_both_prompts_and_the_cost(cli: Cli, data: str) -> None:
+    ran = cli("optimize", "--data", data, "--prompt", "Name the colour: {text}", "--model", MODEL, "-n", "150")
+    assert ran.code == 0
+    assert "held-out examples" in ran.out or "keep your prompt" in ran.out
+    assert "step by step" in ran.out
+    assert "search evaluations" in ran.out
+    assert "promptopt export items-irace-" in ran.out
+
+
+def test_optimize_json_is_json_and_nothing_else(cli: Cli, data: str) -> None:
+    ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "-n", "150", "--json")
+    result = json.loads(ran.out)
+    assert result["state"] == "finished"
+    assert result["verdict"]["word"] in ("better", "no reliable improvement", "worse")
+    assert result["spend"]["calls"] > 0
+
+
+def test_a_study_file_and_the_command_line_say_the_same(cli: Cli, data: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        f'[task]\ndata = "{data}"\nprompt = "Colour?"\n[model]\ntask = "{MODEL}"\n[budget]\nevaluations = 150\n'
+    )
+    from_file = json.loads(cli("optimize", str(file), "--json").out)
+    from_line = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "-n", "150", "--json").out
+    assert json.loads(from_line)["name"] == from_file["name"]
+
+
+def test_estimate_spends_nothing_and_leaves_no_study(cli: Cli, data: str) -> None:
+    ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "--estimate", "--json")
+    assert json.loads(ran.out)["calls"] > 0
+    assert cli("studies", "list").code == 2
+
+
+def test_studies_list_show_best_diff_and_delete(cli: Cli, study: str) -> None:
+    assert study in cli("studies", "list").out
+    shown = json.loads(cli("studies", "show", study, "--json").out)
+    assert shown["trials_list"][0]["mean"] >= shown["trials_list"][-1]["mean"]
+    assert "trials on search rows" in cli("studies", "show", study).out
+    assert "{text}" in cli("studies", "best", study).out
+    assert "seed" in cli("studies", "diff", study).out
+    assert cli("studies", "delete", study).code == 2
+    assert cli("studies", "delete", study, "--yes").code == 0
+    assert study not in cli("studies", "list").out
+
+
+@pytest.mark.parametrize("form", ["text", "json", "openai"])
+def test_export_gives_the_prompt(cli: Cli, study: str, form: str) -> None:
+    ran = cli("export", study, "--form", form)
+    assert ran.code == 0
+    assert "text}" in ran.out
+    if form != "text":
+        assert json.loads(ran.out)
+
+
+def test_resume_goes_on_from_the_store_alone(cli: Cli, data: str) -> None:
+    words = ("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "--study", "capped", "-n", "150")
+    paused = cli(*words, "--max-calls", "40")
+    assert paused.code == 0
+    assert "promptopt resume capped" in paused.err
+    resumed = cli("resume", "capped", "--add", "calls=5000", "--json")
+    assert json.loads(resumed.out)["state"] == "finished"
+
+
+def test_evaluate_scores_one_prompt(cli: Cli, data: str) -> None:
+    ran = cli("evaluate", "--data", data, "--prompt", "Colour: {text}", "--model", MODEL, "--split", "dev", "--json")
+    figures = json.loads(ran.out)
+    assert 0 < figures["mean"] < 1
+    assert figures["low"] < figures["mean"] < figures["high"]
+    assert len(figures["outcomes"]) == figures["n"]
+
+
+def test_strategies_tasks_and_models_list_what_there_is(cli: Cli) -> None:
+    assert {"apo", "irace", "opro", "random"} <= {row["name"] for row in json.loads(cli("strategies", "--json").out)}
+    assert "setting" in cli("strategies", "irace").out
+    assert "sentiment" in cli("tasks").out
+    assert "embedded:" in cli("models", "list").out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("optimize",), ("resume",), ("evaluate",), ("export",), ("strategies",), ("tasks",), ("doctor",),
+     ("studies", "list"), ("studies", "show"), ("studies", "best"), ("studies", "diff"), ("studies", "delete"),
+     ("models", "list"), ("models", "pull")],
+)  # fmt: skip
+def test_every_help_ends_with_an_example(cli: Cli, words: tuple[str, ...]) -> None:
+    ran = cli(*words, "--help")
+    assert ran.code == 0
+    assert ran.out.strip().splitlines()[-1].lstrip().startswith(("Example", "promptopt "))
+
+
+BAD = {
+    "no data": (("optimize",), "there is no data"),
+    "missing file": (("optimize", "--data", "none.csv"), "none.csv"),
+    "unknown ready task": (("optimize", "sentimant"), "did you mean sentiment"),
+    "unknown strategy": (("optimize", "DATA", "--strategy", "iracy"), "did you mean irace"),
+    "unknown profile": (("optimize", "DATA", "--profile", "fast"), "profile"),
+    "unknown setting": (("optimize", "DATA", "--set", "wdth=4"), "wdth"),
+    "setting without value": (("optimize", "DATA", "--set", "width"), "name=value"),
+    "unknown model": (("optimize", "DATA", "--model", "embeded:"), "did you mean embedded"),
+    "unknown metric": (("optimize", "DATA", "--metric", "exact"), "exact-match"),
+    "metric that does not fit": (("optimize", "DATA", "--metric", "numeric"), "numeric"),
+    "unknown placeholder": (("optimize", "DATA", "--prompt", "Colour of {txt}?"), "{txt}"),
+    "unknown part": (("optimize", "DATA", "--part", "intro"), "intro"),
+    "unknown column": (("optimize", "DATA", "--column", "target=colour"), "colour"),
+    "budget of zero": (("optimize", "DATA", "-n", "0"), "above 0"),
+    "money without a price": (("optimize", "DATA", "--model", "http://127.0.0.1:9/v1#m", "--max-usd", "1"), "--price"),
+    "no model file": (("optimize", "DATA", "--model", "embedded:/none.gguf"), "/none.gguf"),
+    "unknown study": (("studies", "show", "nothing"), "there is no such store"),
+    "foreign store": (("studies", "list", "--store", "foreign.db"), "foreign.db"),
+    "bad study file": (("optimize", "bad.toml"), "bad.toml"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_sentence_and_exit_code_2(cli: Cli, data: str, case: str, tmp_path: Path) -> None:
+    (tmp_path / "foreign.db").write_bytes(b"not a database at all")
+    (tmp_path / "bad.toml").write_text("[task\n")
+    words, said = BAD[case]
+    given = [data if word == "DATA" else word for word in words]
+    if "optimize" in words and "--model" not in words and len(words) > 2:
+        given += ["--model", MODEL]
+    if "DATA" in words and "--prompt" not in words:
+        given += ["--prompt", "Colour of {text}?"]
+    ran = cli(*given)
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+    assert ran.err.count("\n") == 1, ran.err
+    assert ran.code == (1 if case == "foreign store" else 2)
