@@ -5,7 +5,7 @@ Every other door (command line, pages, pipelines) goes through here.
 
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from promptopt.ask import Evaluate
 from promptopt.backends.address import open_backend
 from promptopt.backends.base import Backend
 from promptopt.budget import Budget, Prices
+from promptopt.catalogue import embedded_file
 from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec
 from promptopt.errors import ConfigError, StudyMismatchError
 from promptopt.evaluation import Evaluation
@@ -36,6 +37,7 @@ from promptopt.study import FINALISTS, Observer, Setup, Study
 from promptopt.task import Task
 from promptopt.verdict import per_class
 
+Download = Callable[[str, int, int], None]
 Data = str | Path | Sequence[Mapping[str, Any]]
 
 FORK_SEEDS = 3
@@ -85,7 +87,12 @@ def optimize(data: Data | Task, *, observer: Observer | None = None, **options: 
 
 @contextmanager
 def open_study(
-    spec: StudySpec, *, task: Task | None = None, fork_of: str | None = None, observer: Observer | None = None
+    spec: StudySpec,
+    *,
+    task: Task | None = None,
+    fork_of: str | None = None,
+    observer: Observer | None = None,
+    download: Download | None = None,
 ) -> Iterator[Study]:
     """Open the study of these settings: a new one, or the stored one to be resumed.
 
@@ -94,6 +101,7 @@ def open_study(
         task: The task, if it is made already.
         fork_of: The name of a study whose best prompts become further seeds of this one.
         observer: Told how it goes.
+        download: Told how the embedded model's file comes, if it has to be fetched: stage, bytes done, bytes in all.
 
     Raises:
         StudyMismatchError: The stored study of this name was made with other settings; says which.
@@ -103,7 +111,7 @@ def open_study(
         task = task or load_task(spec)
         if fork_of:
             task = replace(task, seeds=(*task.seeds, *_best_prompts(store, fork_of)))
-        setup = _setup(stack, spec, task)
+        setup = _setup(stack, spec, task, download)
         yield Study(store, _row(store, spec, setup), setup, observer)
 
 
@@ -202,13 +210,16 @@ class Measured:
         }
 
 
-def evaluate(spec: StudySpec, split: Split = "dev", *, observer: Observer | None = None) -> Measured:
+def evaluate(
+    spec: StudySpec, split: Split = "dev", *, observer: Observer | None = None, download: Download | None = None
+) -> Measured:
     """Score the seed prompt of these settings on one split; a look at ``test`` is recorded as a use of it.
 
     Args:
         spec: The settings; those of the search do not matter.
         split: Which examples.
         observer: Told how it goes.
+        download: Told how the embedded model's file comes.
 
     Raises:
         ConfigError: The split is empty.
@@ -219,7 +230,7 @@ def evaluate(spec: StudySpec, split: Split = "dev", *, observer: Observer | None
         examples = task.dataset.split(split)
         if not examples:
             raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
-        setup = _setup(stack, spec, task)
+        setup = _setup(stack, spec, task, download)
         row = _row(store, replace(spec, name=f"evaluate-{task.name}-{task.hash[:6]}"), setup)
         ledger = Ledger(spec.budget, store.spend(row.id))
         evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=row.id)
@@ -262,9 +273,12 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
     )
 
 
-def _setup(stack: ExitStack, spec: StudySpec, task: Task) -> Setup:
-    model = _opened(stack, spec.model.task, task, spec.model.options)
+def _setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download | None) -> Setup:
     strategy = configure(spec.strategy.name, spec.strategy.profile, spec.strategy.settings)
+    for address in (spec.model.task, spec.model.optimizer or ""):
+        if address.startswith("embedded:"):
+            embedded_file(address.removeprefix("embedded:"), download)
+    model = _opened(stack, spec.model.task, task, spec.model.options)
     optimizer = model
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
         optimizer = _opened(stack, spec.model.optimizer, task, {})

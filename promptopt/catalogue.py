@@ -6,6 +6,7 @@ Nothing here spends anything, but for the one word that ``examine`` asks of a mo
 import importlib.util
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from promptopt.layout import Message
 from promptopt.plugins import load_task, ready_task_names
 from promptopt.registry import configure, find_strategy, strategy_names
 from promptopt.settings import settings_of
+
+Progress = Callable[[str, int, int], None]
 
 EXTRAS = {
     "embedded": "xllamacpp",
@@ -79,6 +82,22 @@ def describe_models() -> list[dict[str, Any]]:
         },
         {"address": "simulated:", "what": "no model: a landscape of known optimum for tests", "state": "ready"},
     ]
+
+
+def embedded_file(path: str, progress: Progress | None) -> Path:
+    """Return the file of an embedded model, fetched first if it is the default one and not here.
+
+    Args:
+        path: The file; empty for the default model.
+        progress: Told the stage, the bytes done and the bytes in all.
+
+    Raises:
+        ConfigError: There is no such file.
+        FatalBackendError: It cannot be fetched; says how to put it there by hand.
+    """
+    from promptopt.backends.model_file import locate_or_pull
+
+    return locate_or_pull(path or None, progress)
 
 
 def examine(address: str) -> list[dict[str, str]]:

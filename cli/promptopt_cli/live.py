@@ -68,3 +68,11 @@ def describe(progress: "Progress") -> str:
     if progress.seconds_left is not None:
         words.append(f"{progress.seconds_left:.0f} s left in this phase")
     return "  ·  ".join(words)
+
+
+def show_download(stage: str, done: int, total: int) -> None:
+    """Show on standard error how a model's file comes."""
+    terminal = sys.stderr.isatty()
+    if terminal or done in (0, total):
+        end = "\r" if terminal and done < total else "\n"
+        print(f"{stage}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", end=end, file=sys.stderr, flush=True)

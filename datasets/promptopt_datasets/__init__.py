@@ -1,4 +1,4 @@
-"""Ready tasks of promptopt's own making, one folder each, in the folder format of ``datasets/README.md``.
+"""Ready tasks of promptopt's own making, one folder each, and the readers of task data.
 
-The package holds data files only; the modules that made them are in ``promptopt_datasets.generate``.
+The folder format and the cards are described in ``datasets/README.md``; ``promptopt_datasets.generate`` wrote the files.
 """

@@ -17,6 +17,8 @@ from promptopt_datasets.files import KINDS, SUFFIXES, Row, read_rows, read_text
 
 HUB = "hf:"
 CARD = "card.json"
+# What a card says where every row brings its own choices.
+PER_LINE = "per line"
 NO_COLUMNS: Mapping[str, str] = {}
 _SPLIT_NAMES = dict.fromkeys(("validation", "valid", "val"), "dev") | {name: name for name in SPLITS}
 
@@ -85,9 +87,11 @@ def load_card(folder: Path) -> Mapping[str, Any] | None:
         raise DataError(f"{path}: this is not JSON ({error}); correct it.") from None
     if not isinstance(card, dict):
         raise DataError(f"{path}: this is no JSON object; write {{...}} with keys such as description and metric.")
-    choices = card.get("choices") or []
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise DataError(f'{path}: choices must be a list of texts, such as ["yes", "no"], or null; correct it.')
+    choices = card.get("choices") or PER_LINE
+    if choices != PER_LINE and (not isinstance(choices, list) or not all(isinstance(item, str) for item in choices)):
+        raise DataError(
+            f'{path}: choices must be a list of texts, such as ["yes", "no"], "{PER_LINE}" or null; correct it.'
+        )
     return card
 
 
@@ -174,7 +178,8 @@ def _assemble(
     if not flat:
         raise DataError(f"{source}: there are no rows; give at least {MIN_ROWS}.")
     found = find_columns(flat, columns or NO_COLUMNS)
-    choices = tuple(dict.fromkeys(choice for choice in (card or {}).get("choices") or () if choice.strip()))
+    said = (card or {}).get("choices")
+    choices = tuple(dict.fromkeys(choice for choice in said if choice.strip())) if isinstance(said, list) else ()
     placed = {split: [(row.place, to_example(row, found, choices)) for row in part] for split, part in rows.items()}
     return _cut(source, name, placed)
 

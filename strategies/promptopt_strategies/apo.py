@@ -95,7 +95,8 @@ class APO:
     Deviations from paper and code, in every profile: no search asks for more than its plan has left; what the
     optimizer model writes is never rendered as a template; a child equal to its parent is discarded and counted; the
     held-out score of each beam is left to the study. ``recommended`` moreover reads errors off the evaluations that a
-    parent already has, and sizes rounds and families so that a plan of 300 to 2,000 evaluations is used.
+    parent already has, sizes rounds and families so that a plan of 300 to 2,000 evaluations is used, and ranks the
+    last beam by all the outcomes seen.
 
     Args:
         rounds: Most expansions of the beam.
@@ -126,8 +127,8 @@ class APO:
     arXiv 2305.03495, algorithms 1 (search), 2 (expansion), 3 and 4 (selection).
     """
 
-    rounds: int = 6
-    beam: int = 4
+    rounds: int = 8
+    beam: int = 3
     minibatch: int = 64
     minibatch_scope: Literal["round", "prompt", "seen"] = "seen"
     errors_per_critique: int = 4
@@ -143,7 +144,7 @@ class APO:
     exploration: float = 1.0
     selector_budget: int = 2048
     fit_to_plan: bool = True
-    pulls_per_candidate: int = 12
+    pulls_per_candidate: int = 8
     temperature: float = 1.0
     max_tokens: int = 1024
 
@@ -154,6 +155,8 @@ class APO:
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "paper": {
+                "rounds": 6,
+                "beam": 4,
                 "minibatch_scope": "prompt",
                 "critique_groups": 1,
                 "critiques_per_group": 4,
@@ -164,6 +167,8 @@ class APO:
                 "fit_to_plan": False,
             },
             "reference-code": {
+                "rounds": 6,
+                "beam": 4,
                 "minibatch_scope": "round",
                 "critique_without_errors": True,
                 "selector": "uniform_as_coded",
@@ -198,6 +203,8 @@ class APO:
             evidence.add(ranking.evaluations.values())
             beam = list(ranking.candidates[: self.beam])
             yield from Recommend(tuple(beam), ranking.basis)
+        if self.fit_to_plan:
+            yield from self._settle(context, evidence, beam)
 
     def estimate(self, context: Context) -> Estimate:
         """Say how much it asks for at most: every parent errs and every reply can be read."""
@@ -311,6 +318,20 @@ class APO:
         rows = rng.sample(turn.context.search, len(turn.context.search))
         terms = Terms(min(self.selector_budget, turn.left), self.beam, self.exploration, rng)
         return SELECTORS[self.selector](pool, rows, terms)
+
+    def _settle(self, context: Context, evidence: Evidence, beam: Sequence[Candidate]) -> Search[None]:
+        """Spend what is left on fresh examples for the last beam, and rank it by all that it has shown."""
+        rows = context.rng("apo", "settle").sample(context.search, len(context.search))
+        asks = []
+        for candidate in beam:
+            seen = {o.example_id for o in evidence.seen[candidate.id].outcomes} if candidate.id in evidence.seen else ()
+            fresh = [row for row in rows if row.id not in seen][: evidence.left // len(beam)]
+            asks += [Evaluate([candidate], fresh, "settle")] if fresh else []
+        answers = yield from together(*asks)
+        evidence.add(evaluation for answer in answers for evaluation in answer.evaluations)
+        means = {c.id: evidence.seen[c.id].mean for c in beam if c.id in evidence.seen}
+        ranked = sorted(beam, key=lambda c: -means.get(c.id, 0.0))
+        yield from Recommend(tuple(ranked), "mean", tuple(means.get(c.id, 0.0) for c in ranked))
 
     def _rounds(self, context: Context) -> int:
         if not self.fit_to_plan:

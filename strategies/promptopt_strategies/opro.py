@@ -23,7 +23,7 @@ from promptopt_strategies.writing import ask_writer, parse_tagged, read_part, re
 SLOT = "<SLOT>"
 ARITHMETIC = frozenset({"numeric", "math"})  # metrics where a digit in the instruction may be an answer
 RECOMMENDED = 10  # prompts in a Recommend
-PLAN_TEXTS = 30  # texts that a plan should be enough for, if the rows they are scored on stay within the next two
+PLAN_TEXTS = 60  # texts that a plan should be enough for, as long as each is scored on so many rows
 PLAN_ROWS = (10, 50)
 KINDS = {
     "instruction": ("an instruction", "instructions"),
@@ -118,8 +118,9 @@ class OPRO:
     Deviations from paper and code, in every profile: no search asks for more than its plan has left; seeds are known
     texts and are not proposed again; exemplars depend on the seed of the study; a prompt without any valid score does
     not enter the history; only the whole placeholder counts as a leak; the score's range in the meta-prompt is the
-    real one. ``recommended`` moreover sizes the subset so that a plan of 300 to 2,000 evaluations scores some 30
-    prompts or more, tells the optimizer model the task, and ends when nothing new comes.
+    real one. ``recommended`` moreover sizes the subset so that a plan of 300 to 2,000 evaluations scores some 50
+    prompts or more, tells the optimizer model the task, ends when nothing new comes, and keeps a fifth of the plan to
+    score the best few on fresh examples, since the best of many on one small subset was also the luckiest.
 
     Args:
         steps: Most steps.
@@ -141,6 +142,8 @@ class OPRO:
         refuse_digits: When texts with digits are refused: where the metric is ``arithmetic``, always, or never.
         subset_share: The share of the search examples on which every text is scored.
         fit_to_plan: Choose the subset by the study's evaluations, not by that share.
+        gate: How many of the best are scored again at the end, on examples that the search did not use; 0 for none.
+        gate_share: The share of the plan that this may take.
         idle_steps: The search ends after so many steps that brought no new text; 0 never ends it.
         max_tokens: Of each text that is written.
 
@@ -167,6 +170,8 @@ class OPRO:
     refuse_digits: Literal["arithmetic", "always", "never"] = "arithmetic"
     subset_share: float = 0.2
     fit_to_plan: bool = True
+    gate: int = 5
+    gate_share: float = 0.2
     idle_steps: int = 5
     max_tokens: int = 1024
 
@@ -176,12 +181,13 @@ class OPRO:
     control: ClassVar[bool] = False
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
-            "paper": {"position": "q_begin", "describe_task": False, "fit_to_plan": False, "idle_steps": 0},
+            "paper": {"position": "q_begin", "describe_task": False, "fit_to_plan": False, "gate": 0, "idle_steps": 0},
             "reference-code": {
                 "position": "q_begin",
                 "describe_task": False,
                 "threshold": 0.3,
                 "fit_to_plan": False,
+                "gate": 0,
                 "idle_steps": 0,
                 "max_tokens": 512,
             },
@@ -191,8 +197,9 @@ class OPRO:
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "steps", "samples", "shown", "buckets", "max_characters", "max_tokens")
-        require_at_least(self, 0, "exemplars", "temperature", "threshold", "idle_steps", "subset_share")
-        require_at_most(self, 1, "threshold", "subset_share")
+        require_at_least(self, 0, "exemplars", "temperature", "threshold", "subset_share")
+        require_at_least(self, 0, "gate", "gate_share", "idle_steps")
+        require_at_most(self, 1, "threshold", "subset_share", "gate_share")
 
     def search(self, context: Context) -> Search[None]:
         """Search for better texts: show the history, score what is written, append it, and again (figure 2)."""
@@ -206,7 +213,8 @@ class OPRO:
         sieve = Sieve(self.max_characters, self._digits_allowed(context), {place.prompt.id for place in places})
         idle = 0
         for step in range(self.steps):
-            if scored.remaining < len(rows) or 0 < self.idle_steps <= idle:
+            affordable = (scored.remaining - self._reserve(context)) // len(rows)
+            if affordable < 1 or 0 < self.idle_steps <= idle:
                 break
             visible = self._visible(history)
             meta = self._meta(context, place, visible, self._exemplars(context, rows, history, step))
@@ -215,22 +223,42 @@ class OPRO:
             if not texts:
                 idle += 1
                 continue
-            texts = texts[: scored.remaining // len(rows)]
+            texts = texts[:affordable]
             note = {"step": step, "refused": dict(sieve.refused)}
             parents = tuple(entry.candidate.id for entry in visible)
             candidates = [Candidate(place.put(text), parents, "propose", note) for text in texts]
             scored = yield from Evaluate(candidates, rows, "score")
             history += map(Entry, texts, candidates, scored.evaluations)
             yield from _recommend(history)
+        yield from self._pass_gate(context, rows, history, scored.remaining)
 
     def estimate(self, context: Context) -> Estimate:
         """Say how much it asks for at most: in every step something new is written."""
         seeds = len(context.seeds)
         rows = self._subset_size(context, seeds)
-        affordable = context.evaluations // rows - seeds
+        affordable = (context.evaluations - self._reserve(context)) // rows - seeds
         steps = min(self.steps, affordable + self.idle_steps) if self.idle_steps else self.steps
-        evaluations = (seeds + steps * self.samples) * rows
+        evaluations = (seeds + steps * self.samples) * rows + self._reserve(context)
         return Estimate(evaluations=min(evaluations, context.evaluations), writes=steps * self.samples)
+
+    def _pass_gate(
+        self, context: Context, rows: Sequence[Example], history: Sequence[Entry], remaining: int
+    ) -> Search[None]:
+        """Score the best few on fresh examples and recommend by all that they have shown."""
+        best = best_first(history)[: self.gate]
+        unused = [row for row in context.search if row not in rows]
+        size = min(len(unused), remaining // len(best)) if best else 0
+        if not size:
+            return
+        fresh = context.rng("opro", "gate").sample(unused, size)
+        answer = yield from Evaluate([entry.candidate for entry in best], fresh, "gate")
+        together = [
+            replace(e, evaluation=e.evaluation + more) for e, more in zip(best, answer.evaluations, strict=True)
+        ]
+        yield from _recommend(together)
+
+    def _reserve(self, context: Context) -> int:
+        return round(self.gate_share * context.evaluations) if self.gate else 0
 
     def _places(self, context: Context) -> list[Place]:
         part = "answer_cue" if self.position == "a_begin" else "instruction"

@@ -143,7 +143,7 @@ def test_strategies_tasks_and_models_list_what_there_is(cli: Cli) -> None:
 def test_every_help_ends_with_an_example(cli: Cli, words: tuple[str, ...]) -> None:
     ran = cli(*words, "--help")
     assert ran.code == 0
-    assert ran.out.strip().splitlines()[-1].lstrip().startswith(("Example", "promptopt "))
+    assert "Example" in ran.out.strip().split("\n\n")[-1]
 
 
 BAD = {

