@@ -24,6 +24,7 @@ from promptopt.evaluation import Evaluation
 from promptopt.evaluator import Evaluator
 from promptopt.example import Split
 from promptopt.ids import content_hash
+from promptopt.journal import Journal, Services
 from promptopt.ledger import Ledger
 from promptopt.prompt import Candidate
 from promptopt.proof import baselines, calls_needed
@@ -211,13 +212,19 @@ class Measured:
 
 
 def evaluate(
-    spec: StudySpec, split: Split = "dev", *, observer: Observer | None = None, download: Download | None = None
+    spec: StudySpec,
+    split: Split = "dev",
+    *,
+    task: Task | None = None,
+    observer: Observer | None = None,
+    download: Download | None = None,
 ) -> Measured:
     """Score the seed prompt of these settings on one split; a look at ``test`` is recorded as a use of it.
 
     Args:
         spec: The settings; those of the search do not matter.
         split: Which examples.
+        task: The task, if it is made already.
         observer: Told how it goes.
         download: Told how the embedded model's file comes.
 
@@ -226,12 +233,13 @@ def evaluate(
     """
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(spec.store))
-        task = load_task(spec)
+        task = task or load_task(spec)
         examples = task.dataset.split(split)
         if not examples:
             raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
         setup = _setup(stack, spec, task, download)
-        row = _row(store, replace(spec, name=f"evaluate-{task.name}-{task.hash[:6]}"), setup)
+        digest = content_hash(_identity(spec, setup))
+        row = _row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup)
         ledger = Ledger(spec.budget, store.spend(row.id))
         evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=row.id)
         begun = time.monotonic()
@@ -242,7 +250,8 @@ def evaluate(
                 observer(Progress(split, done, total, 1, None, ledger.spend, pace))
 
         candidate = Candidate(task.seeds[0])
-        evaluation = evaluator.answer({"0": Evaluate([candidate], examples, split)}, tick)["0"][0]
+        journal = Journal(store, row.id, Services(evaluator, None))
+        evaluation = journal.answer(0, {split: Evaluate([candidate], examples, split)}, tick)[split][0]
         store.update_study(row.id, state="finished")
         if split == "test":
             store.record_test_use(task.dataset.hash, row.id)

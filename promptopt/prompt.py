@@ -184,7 +184,7 @@ def _fill(block: str, known: Mapping[str, list[Segment]], fields: tuple[str, ...
             filled.extend(known.get(segment.name, [segment]) if isinstance(segment, Slot) else [segment])
         if merge(filled) or not any(isinstance(segment, Slot) for segment in cut):
             lines.append(filled)
-    return _join(lines, "\n")
+    return [segment for line in lines for segment in ("\n", *line)][1:]
 
 
 def _labelled(layout: Layout, fields: tuple[str, ...]) -> list[Segment]:

@@ -3,7 +3,7 @@
 It also says how outputs are decoded and which parts of the prompt a study may change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal
@@ -41,7 +41,7 @@ class Task:
     """A description, a dataset, a metric, seed prompts, and what may change.
 
     Raises:
-        ConfigError: A seed names a field that the data does not have, or shows none of them; a part is unknown.
+        ConfigError: A seed shows the model no field of the data; a part is unknown.
     """
 
     name: str
@@ -57,8 +57,9 @@ class Task:
             raise ConfigError(f"task {self.name}: there is no seed prompt; give one with --prompt.")
         if unknown := sorted(set(self.editable) - set(PARTS)):
             raise ConfigError(f"task {self.name}: no part is called {unknown[0]}; known: {', '.join(PARTS)}.")
-        for seed in self.seeds:
-            check_fields(self.name, seed, self.dataset.fields)
+        if self.fields and not all(seed.template(self.fields).slots for seed in self.seeds):
+            have = _listed(self.fields)
+            raise ConfigError(f"task {self.name}: the prompt shows the model no input; put one of {have} into it.")
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -78,18 +79,19 @@ class Task:
         return content_hash(self.dataset.hash, self.metric.key, seeds, asdict(self.decoding), self.editable)
 
 
-def check_fields(name: str, prompt: Prompt, fields: Sequence[str]) -> None:
-    """Refuse a prompt that names a field the data does not have, or that shows the model no field.
+def check_placeholders(texts: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse a user's text with a placeholder that the data does not have; ``{{name}}`` means the braces themselves.
 
     Raises:
         ConfigError: Says which placeholder, and which fields there are.
     """
-    have = ", ".join("{" + field + "}" for field in fields)
-    for part in (prompt.system, prompt.instruction, prompt.answer_cue):
-        if unknown := unknown_slots(part, fields):
+    for text in texts:
+        if unknown := unknown_slots(text, fields):
             raise ConfigError(
-                f"task {name}: the prompt has the placeholder {{{unknown[0]}}}, but the data has {have}; "
+                f"The prompt has the placeholder {{{unknown[0]}}}, but the data has {_listed(fields)}; "
                 f"correct the name, or write {{{{{unknown[0]}}}}} if you mean the braces."
             )
-    if fields and not prompt.template(fields).slots:
-        raise ConfigError(f"task {name}: the prompt shows the model no input; put one of {have} into it.")
+
+
+def _listed(fields: Iterable[str]) -> str:
+    return ", ".join("{" + field + "}" for field in fields)

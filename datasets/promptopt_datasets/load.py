@@ -191,7 +191,7 @@ def _cut(source: str, name: str, placed: Mapping[str, Placed]) -> Dataset:
     whole = examples.get("", examples.get("train", []))
     if len(whole) < MIN_ROWS and set(examples) != set(SPLITS):
         raise DataError(
-            f"{source}: {len(whole)} rows are too few; give at least {MIN_ROWS}, and 50 or more for a verdict."
+            f"{source}: too few rows ({len(whole)}); give at least {MIN_ROWS}, and 50 or more for a verdict."
         )
     if set(examples) <= {"", "train"}:
         train, dev, test = cut_in_three(whole)

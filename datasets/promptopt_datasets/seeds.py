@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from promptopt.errors import ConfigError
-from promptopt.layout import Layout, Mode, Slot, Turn, chat_layout, completion_layout, inline_layout, split_slots
+from promptopt.layout import (
+    Layout,
+    Mode,
+    Slot,
+    Turn,
+    chat_layout,
+    completion_layout,
+    inline_layout,
+    split_slots,
+    unescape,
+)
 from promptopt.prompt import Prompt
+from promptopt.task import check_placeholders
 from promptopt_datasets.files import read_text
 
 ROLES = ("system", "user", "assistant")
@@ -68,8 +79,9 @@ def lay_out(wording: Wording, mode: Mode, labels: Mapping[str, str], cue: str, s
         stop: Strings that end the answer in completion mode.
 
     Raises:
-        ConfigError: It has fixed turns, which one text cannot hold.
+        ConfigError: It has fixed turns, which one text cannot hold, or a placeholder that the data does not have.
     """
+    check_placeholders((wording.system, wording.instruction), labels)
     if wording.turns and mode == "completion":
         raise ConfigError(
             "prompt: messages before the last one from the user need a chat model; use mode chat, or put them into one."
@@ -86,7 +98,8 @@ def lay_out(wording: Wording, mode: Mode, labels: Mapping[str, str], cue: str, s
         fixed = [Turn(role, _blocks(text)) for role, text in wording.turns]
         layout = replace(layout, turns=(layout.turns[0], *fixed, *layout.turns[1:]))
     answer_cue = cue if mode == "completion" and not inline else ""
-    return Prompt.of(wording.instruction, layout, system=wording.system, answer_cue=answer_cue)
+    system, instruction = (unescape(text, labels) for text in (wording.system, wording.instruction))
+    return Prompt.of(instruction, layout, system=system, answer_cue=answer_cue)
 
 
 def _from_messages(source: str, messages: Any) -> Wording:

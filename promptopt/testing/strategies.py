@@ -5,13 +5,17 @@ Subclass it, set ``strategy``, and let pytest collect it; nothing else is needed
 
 import json
 import math
+import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import FrozenInstanceError, asdict, fields
 from importlib import import_module
 from itertools import cycle
 from typing import Any, ClassVar
+
+import pytest
 
 from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Written
 from promptopt.ids import canonical_json, content_hash
@@ -19,10 +23,10 @@ from promptopt.landscape import Landscape
 from promptopt.prompt import PARTS
 from promptopt.registry import configure
 from promptopt.settings import read_settings, settings_of
-from promptopt.statistics import paired_bootstrap
+from promptopt.statistics import paired_difference
 from promptopt.strategy import Context, Dialogue, Estimate, Strategy
-from promptopt.testing.simulation import Scorer, Simulation, sample_context, simulate
-from promptopt.testing.writer import EDITS, ScriptedWriter, scripted_writer
+from promptopt.testing.simulation import Scorer, Simulation, WriteText, sample_context, simulate
+from promptopt.testing.writer import EDITS, scripted_writer
 
 MOST_ASKS = 20_000
 PLANS = (40, 150, 300)
@@ -47,9 +51,10 @@ class StrategyContract:
 
     def test_is_a_frozen_dataclass_that_declares_itself(self) -> None:
         """Name, version, needs, control and profiles are there, and every profile can be made."""
-        assert is_dataclass(self.strategy)
         assert isinstance(self.strategy, Strategy)
-        assert type(self.strategy).__dataclass_params__.frozen  # type: ignore[attr-defined]  # every dataclass has it
+        name = fields(self.strategy)[0].name  # type: ignore[arg-type]  # a Strategy is a dataclass by contract
+        with pytest.raises(FrozenInstanceError):
+            setattr(self.strategy, name, None)
         assert self.strategy.name
         assert self.strategy.version
         assert self.strategy.needs <= {"write", "compare", "embed"}
@@ -75,12 +80,12 @@ class StrategyContract:
             "edits": list(self.edits),
             "editable": list(self.editable),
         }
-        code = "import sys; from promptopt.testing.strategies import replay; print(replay(sys.stdin.read()))"
+        code = "import sys; from promptopt.testing.strategies import rerun; print(rerun(sys.stdin.read()))"
         for hash_seed in ("1", "4242"):
-            child = subprocess.run(  # noqa: S603  # our own interpreter, our own code
+            child = subprocess.run(  # noqa: S603  # our own interpreter on our own code
                 [sys.executable, "-c", code],
                 input=json.dumps(job),
-                env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(filter(None, sys.path))},
+                env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 capture_output=True,
                 text=True,
                 check=False,
@@ -88,10 +93,6 @@ class StrategyContract:
             )
             assert child.returncode == 0, child.stderr
             assert child.stdout.strip() == content_hash(_fingerprints(self._simulate(150)))
-
-    def test_another_seed_is_another_search(self) -> None:
-        """Randomness comes from the context's seed."""
-        assert _fingerprints(self._simulate(150)) != _fingerprints(self._simulate(150, seed=1))
 
     def test_replaying_any_prefix_gives_the_same_next_ask(self) -> None:
         """A fresh search that is fed recorded answers asks what the first one asked."""
@@ -132,14 +133,10 @@ class StrategyContract:
 
     def test_recommends_after_the_first_answer(self) -> None:
         """When it asks its second question, it has said what it would return."""
-        asks = self._simulate(300).simple_asks
+        asks = self._simulate(300).asks
         questions = [number for number, ask in enumerate(asks) if not isinstance(ask, Recommend)]
-        assert questions
-        until = questions[1] if len(questions) > 1 else len(asks)
-        stops = {number for number, ask in enumerate(asks) if isinstance(ask, Recommend)}
-        batch_end = max((n for n in stops), default=-1)
-        assert stops, "no Recommend at all"
-        assert min(stops) <= max(until, questions[0] + 1) or batch_end == min(stops)
+        before_second = asks[: questions[1]] if len(questions) > 1 else asks
+        assert any(isinstance(ask, Recommend) for ask in before_second)
 
     def test_never_asks_for_more_than_the_plan(self) -> None:
         """Whatever the plan, the search ends by itself before it is passed, and uses most of what it can."""
@@ -170,7 +167,13 @@ class StrategyContract:
     def test_survives_useless_texts(self) -> None:
         """The optimizer model fails, or writes nothing, the same text always, or broken tags and braces."""
         assert self._simulate(150, writer=lambda ask: Written((), ask.n)).recommendations
-        for text in ("", "Same.", "<task>Same.</task><text>Same.</text>[Same.]", "<task>{input} {{x}} <reason>", "{" * 50):
+        for text in (
+            "",
+            "Same.",
+            "<task>Same.</task><text>Same.</text>[Same.]",
+            "<task>{input} {{x}} <reason>",
+            "{" * 50,
+        ):
             assert self._simulate(150, writer=_always(text)).recommendations
 
     def test_close_at_any_point_leaves_nothing_behind(self) -> None:
@@ -198,13 +201,10 @@ class StrategyContract:
         """Over 30 paired worlds at equal evaluations the 95 % interval of its lead over ``random`` lies above 0."""
         if self.strategy.control:
             return
-        leads = [
-            self._true_accuracy(self.strategy, world) - self._true_accuracy(configure("random"), world)
-            for world in range(30)
-        ]
-        mean = sum(leads) / len(leads)
-        error = math.sqrt(sum((lead - mean) ** 2 for lead in leads) / (len(leads) - 1) / len(leads))
-        assert mean - 2.045 * error > 0, f"lead {mean:.3f} with standard error {error:.3f}"
+        rival = configure("random")
+        pairs = [(self._true_accuracy(rival, n), self._true_accuracy(self.strategy, n)) for n in range(30)]
+        lead = paired_difference(pairs)
+        assert lead.interval.low > 0, lead
 
     def _true_accuracy(self, strategy: Strategy, world: int) -> float:
         context = self._context(self.plan_to_beat_random, seed=world)
@@ -223,3 +223,43 @@ class StrategyContract:
             writer or scripted_writer(self.edits),
             max_asks=MOST_ASKS,
         )
+
+
+def rerun(job: str) -> str:
+    """Make and simulate the strategy of a job in this process; return the hash of all it asks."""
+    told = json.loads(job)
+    module, name, settings = told["strategy"]
+    cls: type[Strategy] = getattr(import_module(module), name)
+    strategy = cls(**read_settings(cls, settings))
+    context = sample_context(150, told["editable"])
+    writer = scripted_writer(told["edits"])
+    return content_hash(_fingerprints(simulate(strategy, context, Landscape(**told["landscape"]), writer)))
+
+
+def _fingerprints(simulation: Simulation) -> list[str]:
+    return [ask.fingerprint() for ask in simulation.asks]
+
+
+def _check_ask(ask: Ask[Any], known: AbstractSet[str]) -> None:
+    if isinstance(ask, Evaluate):
+        assert ask.candidates
+        assert ask.examples
+        assert len({candidate.id for candidate in ask.candidates}) == len(ask.candidates)
+        assert len({example.id for example in ask.examples}) == len(ask.examples)
+        assert {example.id for example in ask.examples} <= known
+    if isinstance(ask, Write):
+        assert ask.n >= 1
+        assert ask.messages[-1].content.strip()
+    if isinstance(ask, Compare):
+        assert ask.duels
+        assert {duel.example.id for duel in ask.duels} <= known
+    if isinstance(ask, Embed):
+        assert ask.texts
+
+
+def _constant(score: float | None) -> Scorer:
+    return lambda _candidate, _example: score
+
+
+def _always(text: str) -> WriteText:
+    return lambda ask: Written((text,) * ask.n)

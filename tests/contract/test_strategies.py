@@ -1,0 +1,46 @@
+"""Every installed strategy keeps the contract, and the recommended profiles beat the control."""
+
+from promptopt.registry import configure, strategy_names
+from promptopt.testing.simulation import sample_context
+from promptopt.testing.strategies import StrategyContract
+from promptopt_strategies.components import describe_answers, sentences
+
+
+def shared_edits() -> tuple[str, ...]:
+    """Return the sentences that ``random`` and ``irace`` build prompts from, for the scripted optimizer model."""
+    context = sample_context()
+    library = sentences(context, context.seeds[0].instruction, describe_answers(context))
+    return tuple(text for texts in library.values() for text in texts if text)
+
+
+class WithScriptedWriter(StrategyContract):
+    """Strategies that rewrite the instruction: the control may change it alone, too, out of the same sentences."""
+
+    __test__ = False
+    edits = shared_edits()
+    editable = ("instruction",)
+    plan_to_beat_random = 1500
+
+
+class TestAPO(WithScriptedWriter):
+    __test__ = True
+    strategy = configure("apo")
+
+
+class TestOPRO(WithScriptedWriter):
+    __test__ = True
+    strategy = configure("opro")
+
+
+class TestRandom(StrategyContract):
+    strategy = configure("random")
+
+
+class TestIRace(StrategyContract):
+    strategy = configure("irace")
+    plan_to_beat_random = 300
+
+
+def test_no_strategy_is_forgotten() -> None:
+    tested = {cls.strategy.name for cls in (TestAPO, TestOPRO, TestRandom, TestIRace)}
+    assert tested == set(strategy_names())
