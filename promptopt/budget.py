@@ -4,6 +4,7 @@ Two meters. ``evaluations`` (consumed, cached or not) are what a strategy plans 
 ``calls``, ``tokens``, ``usd``, ``seconds`` and ``labels`` are hard caps on what is really paid.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
@@ -40,10 +41,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a model's tokens cost, in US dollars a million."""
+    """What a model's tokens cost, in US dollars a million.
+
+    Raises:
+        ConfigError: A price is below zero, or no finite number.
+    """
 
     input_usd: float = 0.0
     output_usd: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.input_usd < math.inf and 0 <= self.output_usd < math.inf):
+            raise ConfigError(f"price: {self.input_usd:g}, {self.output_usd:g} must be two numbers of 0 or more.")
 
     def cost_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Return the price of one call in US dollars."""
@@ -71,7 +80,17 @@ class Spend:
     labels: int = 0
 
     def __add__(self, other: "Spend") -> "Spend":
-        return Spend(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Spend)))
+        return Spend(
+            self.evaluations + other.evaluations,
+            self.calls + other.calls,
+            self.tokens + other.tokens,
+            self.usd + other.usd,
+            self.seconds + other.seconds,
+            self.labels + other.labels,
+        )
+
+    def __sub__(self, other: "Spend") -> "Spend":
+        return self + Spend(*(-getattr(other, f.name) for f in fields(Spend)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +98,7 @@ class Budget:
     """Limits; None means no limit of that unit. The units are those of Spend.
 
     Raises:
-        ConfigError: A limit is not above zero.
+        ConfigError: A limit is not above zero, or no finite number.
     """
 
     evaluations: int | None = None
@@ -91,19 +110,12 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, limit in asdict(self).items():
-            if limit is not None and limit <= 0:
-                raise ConfigError(f"budget: {name} = {limit} must be above 0; leave it out for no limit.")
+            if limit is not None and not 0 < limit < math.inf:
+                raise ConfigError(f"budget: {name} = {limit} must be a number above 0; leave it out for no limit.")
 
     def caps(self) -> Mapping[str, float]:
         """Return the hard caps that are set, by unit (``evaluations`` is a plan, not a cap)."""
         return {k: v for k, v in asdict(self).items() if v is not None and k != "evaluations"}
-
-    def exhausted(self, spend: Spend) -> str | None:
-        """Return the first hard cap that the spend has reached, or None."""
-        for unit, cap in self.caps().items():
-            if getattr(spend, unit) >= cap:
-                return unit
-        return None
 
     def extend(self, more: "Budget") -> Self:
         """Return this budget with the other's limits added; a unit without a limit stays without one."""

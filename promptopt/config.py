@@ -4,8 +4,8 @@ Every door builds a StudySpec, so a file, the command line and Python say the sa
 """
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,28 +114,21 @@ def read_spec(path: Path) -> StudySpec:
         raise ConfigError(f"{path}: there is no such study file; correct the path, or use --data.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: this is not a readable TOML file: {error}.") from None
-    sections = {"task": TaskSpec, "model": ModelSpec, "strategy": StrategySpec, "budget": Budget}
-    known = {*sections, "study"}
     for name, value in data.items():
-        if name not in known:
-            raise UnknownNameError(f"section in {path}", name, known)
+        if name not in _KEYS:
+            raise UnknownNameError(f"section in {path}", name, _KEYS)
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: {name} must be a section, written [{name}].")
-    made = {name: _section(path, name, kind, data.get(name, {})) for name, kind in sections.items()}
-    if "budget" not in data:
-        made.pop("budget")
-    elif made["budget"].evaluations is None:
-        made["budget"] = Budget(**{**data["budget"], "evaluations": DEFAULT_EVALUATIONS})
-    study = data.get("study", {})
-    own = {f.name: _EXPECTED[f.name] for f in fields(StudySpec) if f.name not in sections}
-    _check_keys(path, "study", study, own)
-    return StudySpec(**made, **study)
+        _check_keys(path, name, value)
+    try:
+        return _spec(data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def spec_from_json(data: Mapping[str, Any]) -> StudySpec:
     """Return the spec of which the store keeps the plain form."""
-    parts = {"task": TaskSpec, "model": ModelSpec, "strategy": StrategySpec, "budget": Budget}
-    made = {name: kind(**_tuples(data[name])) for name, kind in parts.items()}
+    made = {name: kind(**_tuples(data[name])) for name, kind in _SECTIONS.items()}
     return StudySpec(**{**data, **made})
 
 
@@ -143,27 +136,52 @@ def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
-_EXPECTED: Mapping[str, tuple[type, ...]] = {
-    "data": (str,), "prompt": (str,), "metric": (str,), "columns": (dict,), "max_tokens": (int,), "scoring": (str,),
-    "mode": (str,),
-    "editable": (list,), "name": (str,), "description": (str,), "task": (str,), "optimizer": (str,),
-    "options": (dict,), "price": (list,), "profile": (str,), "settings": (dict,), "seed": (int,), "store": (str,),
-    "cache": (str,), "evaluations": (int,), "calls": (int,), "tokens": (int,), "labels": (int,),
-    "usd": (int, float), "seconds": (int, float),
+def _spec(data: Mapping[str, Any]) -> StudySpec:
+    """Return the spec of a study file whose keys and types are right."""
+    budget = {"evaluations": DEFAULT_EVALUATIONS, **data.get("budget", {})}
+    model = dict(data.get("model", {}))
+    if "options" in model:
+        model["options"] = {name: str(value) for name, value in model["options"].items()}
+    given = {**data, "budget": budget, "model": model}
+    made = {name: kind(**_tuples(given.get(name, {}))) for name, kind in _SECTIONS.items()}
+    return StudySpec(**made, **data.get("study", {}))
+
+
+_SECTIONS: Mapping[str, Callable[..., Any]] = {
+    "task": TaskSpec, "model": ModelSpec, "strategy": StrategySpec, "budget": Budget,
+}  # fmt: skip
+
+_KEYS: Mapping[str, Mapping[str, str]] = {
+    "task": {
+        "data": "text", "prompt": "text", "metric": "text", "columns": "a table of texts",
+        "max_tokens": "a whole number", "scoring": "text", "mode": "text", "editable": "a list of texts",
+        "name": "text", "description": "text",
+    },
+    "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]"},
+    "strategy": {"name": "text", "profile": "text", "settings": "a table"},
+    "budget": {
+        "evaluations": "a whole number", "calls": "a whole number", "tokens": "a whole number", "usd": "a number",
+        "seconds": "a number", "labels": "a whole number",
+    },
+    "study": {"name": "text", "seed": "a whole number", "store": "text", "cache": "text"},
 }  # fmt: skip
 
 
-def _section(path: Path, name: str, kind: type[Any], data: Mapping[str, Any]) -> Any:
-    _check_keys(path, name, data, {f.name: _EXPECTED[f.name] for f in fields(kind)})
-    return kind(**_tuples(data))
-
-
-def _check_keys(path: Path, section: str, data: Mapping[str, Any], expected: Mapping[str, tuple[type, ...]]) -> None:
+def _check_keys(path: Path, section: str, data: Mapping[str, Any]) -> None:
+    expected = _KEYS[section]
     for key, value in data.items():
         if key not in expected:
             raise UnknownNameError(f"key in [{section}] of {path}", key, expected)
-        if not isinstance(value, expected[key]) or isinstance(value, bool):
-            kinds = " or ".join(
-                {"str": "text", "dict": "a table", "list": "a list"}.get(k.__name__, "a number") for k in expected[key]
-            )
-            raise ConfigError(f"{path}: [{section}] {key} = {value!r} must be {kinds}.")
+        if not _fits(value, expected[key]):
+            raise ConfigError(f"{path}: [{section}] {key} = {value!r} must be {expected[key]}.")
+
+
+def _fits(value: Any, expected: str) -> bool:
+    if expected == "a table of texts":
+        return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+    if expected == "a list of texts":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if expected.startswith("two numbers"):
+        return isinstance(value, list) and len(value) == 2 and all(_fits(item, "a number") for item in value)
+    kind = {"text": str, "a table": dict, "a whole number": int, "a number": int | float}[expected]
+    return isinstance(value, kind) and not isinstance(value, bool)

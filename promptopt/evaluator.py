@@ -11,7 +11,7 @@ from typing import Literal
 
 from promptopt.ask import Evaluate
 from promptopt.backends.base import Backend, Reply, Request
-from promptopt.errors import ConfigError
+from promptopt.errors import ConfigError, MetricError, ReplayError
 from promptopt.evaluation import Evaluation, Outcome
 from promptopt.example import Example
 from promptopt.ids import content_hash
@@ -82,6 +82,7 @@ class Evaluator:
             BudgetSpentError: A cap was reached first; what came in is stored.
             TooManyFailuresError: Too few calls succeeded; likewise.
             FatalBackendError: The model cannot be used at all.
+            MetricError: An output could not be scored; it is stored, and scored again when the study goes on.
         """
         self.store.put_prompts([candidate.prompt for ask in asks.values() for candidate in ask.candidates])
         pairs = {path: self.pairs(ask) for path, ask in asks.items()}
@@ -97,15 +98,25 @@ class Evaluator:
         self._refuse_too_many_failures([known[pair.key] for pair in missing])
         for path, group in pairs.items():
             self._consume(path, group, known)
-        return {path: _evaluations(asks[path], group, known) for path, group in pairs.items()}
+        # Read back, since another study may have stored its own outcome of a request first, and replaying finds that.
+        return {path: self.recorded(path, ask) for path, ask in asks.items()}
 
     def recorded(self, path: str, ask: Evaluate) -> tuple[Evaluation, ...]:
-        """Return the answer that the journal holds for this ask, without any call."""
+        """Return the answer that the journal holds for this ask, without any call.
+
+        Raises:
+            ReplayError: The prompts render to other requests than when it was answered.
+        """
         group = self.pairs(ask)
         rows = self.store.consumed_outcomes(self.study_id, path, self.task.metric.key)
         found = {row.request_key: _outcome(row, score) for row, score in rows}
-        known = {p.key: found.get(p.key) or found[self._failed_key(p)] for p in group}
-        return _evaluations(ask, group, known)
+        known = {p.key: found.get(p.key) or found.get(self._failed_key(p)) for p in group}
+        if None in known.values():
+            raise ReplayError(
+                f"Ask {path} was answered for other requests than its prompts make now: the layout, the cache mode or "
+                "this release differs from when the study was made; start a new one from it with --fork."
+            )
+        return _evaluations(ask, group, {key: outcome for key, outcome in known.items() if outcome})
 
     def pairs(self, ask: Evaluate) -> list[Pair]:
         """Return the product of an ask's two lists, grouped by prompt."""
@@ -124,13 +135,12 @@ class Evaluator:
             template = prompt.template(self.task.fields)
             decoding = self.task.decoding
             sampling = [decoding.max_tokens, decoding.temperature, decoding.seed, decoding.scoring]
-            self._templates[prompt.id] = template, content_hash(template.digest, self._model_key, sampling)
+            own = [self.study_id] if self.cache == "off" else []
+            self._templates[prompt.id] = template, content_hash(template.digest, self._model_key, sampling, *own)
         return self._templates[prompt.id]
 
     def _recall(self, wanted: Mapping[str, Pair]) -> dict[str, Outcome]:
         rows = self.store.find_outcomes(list(wanted))
-        if self.cache == "off":
-            rows = {key: row for key, row in rows.items() if row.study_id == self.study_id}
         metric = self.task.metric
         scores = self.store.scores(list(rows), metric.key)
         fresh = []
@@ -151,8 +161,7 @@ class Evaluator:
                     if arrival is not None:
                         pair, reply = arrival
                         row = self._row(pair, reply)
-                        score = self._score(row, pair.example)
-                        buffer.add(row, score)
+                        score = self._scored(row, pair.example, buffer)
                         known[pair.key] = _outcome(row, score)
                     on_done(len(known))
                     buffer.tick()
@@ -188,10 +197,25 @@ class Evaluator:
             error=reply.error,
         )
 
+    def _scored(self, row: OutcomeRow, example: Example, buffer: OutcomeBuffer) -> ScoreRow | None:
+        """Score an outcome that has just come and store both; it is paid, so it is stored whatever the metric says."""
+        try:
+            score = self._score(row, example)
+        except MetricError:
+            buffer.add(row)
+            raise
+        buffer.add(row, score)
+        return score
+
     def _score(self, row: OutcomeRow, example: Example) -> ScoreRow | None:
         if row.status != "ok" and not (row.status == "truncated" and self.task.decoding.score_truncated):
             return None
         score = self.task.metric.score(row.output, example)
+        if not 0 <= score.value <= 1:  # also true of NaN
+            raise MetricError(
+                f"the metric {self.task.metric.name} gave {score.value} for example {example.id[:8]}, which is not "
+                "from 0 to 1; scale it."
+            )
         return ScoreRow(row.request_key, self.task.metric.key, score.value, score.feedback)
 
     def _failed_key(self, pair: Pair) -> str:

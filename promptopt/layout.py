@@ -16,6 +16,7 @@ from promptopt.ids import content_hash
 Mode = Literal["chat", "completion"]
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}")
+_BRACED = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +160,13 @@ class Template:
         )
 
     def messages(self) -> tuple[Message, ...]:
-        """Return the messages with each slot written as ``{field}``, for people and exports."""
+        """Return the messages for people and exports: a slot as ``{field}``, the same words in the text as ``{{field}}``.
+
+        That is how ``split_slots`` reads them.
+        """
+        names = self.slots
         return tuple(
-            Message(role, "".join("{" + s.name + "}" if isinstance(s, Slot) else s for s in segments))
+            Message(role, "".join("{" + s.name + "}" if isinstance(s, Slot) else escape(s, names) for s in segments))
             for role, segments in self.turns
         )
 
@@ -194,6 +199,12 @@ def unknown_slots(text: str, names: Iterable[str]) -> list[str]:
     """Return the names in single braces that are not known, in order of appearance."""
     known = frozenset(names)
     return [name for _, name in _SLOT.findall(text) if name and name not in known]
+
+
+def escape(text: str, names: Iterable[str]) -> str:
+    """Turn ``{name}`` of known names into ``{{name}}``, which ``split_slots`` reads as plain text."""
+    known = frozenset(names)
+    return _BRACED.sub(lambda m: "{" + m[0] + "}" if m[1] in known else m[0], text)
 
 
 def unescape(text: str, names: Iterable[str]) -> str:

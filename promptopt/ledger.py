@@ -3,6 +3,7 @@
 The upper bound of a call is reserved, so that no cap is passed, whatever is in flight.
 """
 
+import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -30,13 +31,14 @@ class Ledger:
     """
 
     def __init__(self, budget: Budget, spent: Spend, prices: Mapping[str, Prices] | None = None) -> None:
-        self.budget = budget
         self.spend = spent
         self.held = Spend()
         self.lost = Spend()
+        self._caps = budget.caps()
         self._prices = prices or {}
         self._started = time.monotonic() - spent.seconds
         self._reserved: dict[int, Spend] = {}
+        self._in_flight = Spend()
 
     def hold(self, spend: Spend) -> None:
         """Keep this much back for the proof: until it is released the search may not use it."""
@@ -50,15 +52,44 @@ class Ledger:
         Raises:
             BudgetSpentError: A cap was reached; raised when the calls in flight have come in.
         """
-        stopped: list[BudgetSpentError] = []
+        source = iter(requests)
+        waiting = next(source, None)
+        while waiting is not None:
+            self.check(self._upper_bound(waiting[1], backend.address))
+            waiting = yield from self._run_while_it_fits(backend, itertools.chain([waiting], source))
+
+    def check(self, more: Spend) -> None:
+        """Look at all caps.
+
+        Args:
+            more: What is about to be paid.
+
+        Raises:
+            BudgetSpentError: One would be passed.
+        """
+        if (unit := self._short_of(more)) is not None:
+            raise BudgetSpentError(unit)
+
+    def tick(self) -> None:
+        """Read the clock."""
+        self.spend = replace(self.spend, seconds=time.monotonic() - self._started)
+
+    def _run_while_it_fits(
+        self, backend: Backend, requests: Iterable[tuple[K, Request]]
+    ) -> Generator[tuple[K, Reply] | None, None, tuple[K, Request] | None]:
+        """Run requests until one finds no room beside those in flight, and return that one.
+
+        When they have come in, and took less than their bounds, there may be room for it after all.
+        """
+        turned_away: list[tuple[K, Request]] = []
 
         def reserved() -> Iterator[tuple[tuple[K, Request], Request]]:
             for key, request in requests:
-                try:
-                    self._reserve(request, backend.address)
-                except BudgetSpentError as spent:
-                    stopped.append(spent)
+                most = self._upper_bound(request, backend.address)
+                if self._short_of(most) is not None:
+                    turned_away.append((key, request))
                     return
+                self._reserve(request, most)
                 yield (key, request), request
 
         with closing(backend.run(reserved())) as replies:
@@ -69,48 +100,29 @@ class Ledger:
                         yield None
                         continue
                     (key, request), reply = arrival
-                    self._settle(request, reply, backend.address)
-                    yield key, reply
+                    yield key, self._settle(request, reply, backend.address)
             finally:
                 self._charge_lost()
-        if stopped:
-            raise stopped[0]
+        return turned_away[0] if turned_away else None
 
-    def check(self, more: Spend | None = None) -> None:
-        """Look at all caps.
-
-        Args:
-            more: What is about to be paid; one call if nothing is said.
-
-        Raises:
-            BudgetSpentError: One would be passed.
-        """
+    def _short_of(self, more: Spend) -> str | None:
+        """Return the cap that would be passed."""
         self.tick()
-        total = self.spend + self.held + (more or Spend(calls=1))
-        for reserved in self._reserved.values():
-            total = total + reserved
-        for unit, cap in self.budget.caps().items():
-            if getattr(total, unit) > cap:
-                raise BudgetSpentError(unit)
+        total = self.spend + self.held + self._in_flight + more
+        return next((unit for unit, cap in self._caps.items() if getattr(total, unit) > cap), None)
 
-    def tick(self) -> None:
-        """Read the clock."""
-        self.spend = replace(self.spend, seconds=time.monotonic() - self._started)
-
-    def _reserve(self, request: Request, address: str) -> None:
-        most = self._upper_bound(request, address)
-        self.check(most)
+    def _reserve(self, request: Request, most: Spend) -> None:
         self._reserved[id(request)] = most
+        self._in_flight = self._in_flight + most
 
-    def _settle(self, request: Request, reply: Reply, address: str) -> None:
-        self._reserved.pop(id(request), None)
+    def _settle(self, request: Request, reply: Reply, address: str) -> Reply:
+        """Charge a reply, and return it with its price, so that the store keeps what was charged."""
+        self._in_flight = self._in_flight - self._reserved.pop(id(request))
         usage = reply.usage
         price = self._prices.get(address, Prices())
-        self.spend = self.spend + Spend(
-            calls=reply.attempts,
-            tokens=usage.tokens,
-            usd=usage.cost_usd or price.cost_usd(usage.prompt_tokens, usage.completion_tokens),
-        )
+        usd = usage.cost_usd or price.cost_usd(usage.prompt_tokens, usage.completion_tokens)
+        self.spend = self.spend + Spend(calls=reply.attempts, tokens=usage.tokens, usd=usd)
+        return replace(reply, usage=replace(usage, cost_usd=usd))
 
     def _charge_lost(self) -> None:
         # Nothing is known of a call that was cancelled in flight, so it is charged in full.
@@ -118,10 +130,11 @@ class Ledger:
             self.spend = self.spend + most
             self.lost = self.lost + most
         self._reserved.clear()
+        self._in_flight = Spend()
 
     def _upper_bound(self, request: Request, address: str) -> Spend:
         # A token covers at least one byte, so the bytes of a text bound its tokens from above.
-        prompt_tokens = sum(len(message.content.encode()) + 8 for message in request.messages)
+        prompt_tokens = sum(len(message.content.encode("utf-8", "surrogatepass")) + 8 for message in request.messages)
         price = self._prices.get(address, Prices())
         return Spend(
             calls=1,

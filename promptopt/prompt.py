@@ -214,6 +214,8 @@ def _demo_text(prompt: Prompt, template: str, demo: Demo, fields: tuple[str, ...
         "answer_cue": split_slots(prompt.answer_cue, fields),
         "target": [demo.target],
     }
+    if not prompt.answer_cue:
+        template = template.replace("{answer_cue} ", "")  # the space belongs to the cue
     segments = _fill(template, known, fields)
     return "".join(demo.inputs.get(s.name, "") if isinstance(s, Slot) else s for s in segments).strip(" ")
 

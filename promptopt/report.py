@@ -10,7 +10,7 @@ from typing import Any
 
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.prompt import Prompt
-from promptopt.store.rows import StudyRow
+from promptopt.store.rows import StudyRow, TrialRow, TrialScoreRow
 from promptopt.store.store import Store
 
 
@@ -30,7 +30,7 @@ def show_study(store_path: str, name: str) -> dict[str, Any]:
         row = _find(store, name)
         trials = sorted(store.trial_scores(row.id), key=lambda trial: (-trial.mean, trial.number))
         info = {trial.number: trial for trial in store.trials(row.id)}
-        shown = [{**asdict(t), "operator": info[t.number].operator, "state": info[t.number].state} for t in trials]
+        shown = [_trial(score, info[score.number]) for score in trials]
         return {**_line(row), **row.summary, "trials_list": shown, "versions": dict(row.versions)}
 
 
@@ -80,6 +80,12 @@ def _find(store: Store, name: str) -> StudyRow:
     if row is None:
         raise UnknownNameError("study", name, [row.name for row in store.studies()])
     return row
+
+
+def _trial(score: TrialScoreRow, trial: TrialRow) -> dict[str, Any]:
+    # JSON has no infinity, which is the error of a mean below two scores.
+    error = score.standard_error if score.n_valid > 1 else None
+    return {**asdict(score), "standard_error": error, "operator": trial.operator, "state": trial.state}
 
 
 def _line(row: StudyRow) -> dict[str, Any]:

@@ -109,11 +109,11 @@ class Dialogue:
     context: Context
     _search: "Search[None] | None" = field(default=None, init=False)
     _asked: Ask[Any] | None = field(default=None, init=False)
-    _finished: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
 
     def ask(self) -> Ask[Any] | None:
         """Return the open ask; the same one until it is answered, None when the search has ended."""
-        if self._search is None:
+        if self._search is None and not self._closed:
             self._search = self.strategy.search(self.context)
             self._advance(None)
         return self._asked
@@ -129,10 +129,10 @@ class Dialogue:
         self._advance(answer)
 
     def close(self) -> None:
-        """Stop the search."""
+        """Stop the search; ``ask`` gives None from then on."""
         if self._search is not None:
             self._search.close()
-        self._asked, self._finished = None, True
+        self._asked, self._closed = None, True
 
     def _advance(self, answer: Any) -> None:
         if self._search is None:
@@ -140,4 +140,4 @@ class Dialogue:
         try:
             self._asked = self._search.send(answer)
         except StopIteration:
-            self._asked, self._finished = None, True
+            self._asked = None

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal
 
-from promptopt.errors import ConfigError
-from promptopt.example import Dataset
+from promptopt.errors import ConfigError, DataError
+from promptopt.example import SPLITS, Dataset
 from promptopt.ids import content_hash
 from promptopt.layout import unknown_slots
 from promptopt.metric import Metric
@@ -42,6 +42,7 @@ class Task:
 
     Raises:
         ConfigError: A seed shows the model no field of the data; a part is unknown.
+        DataError: An example lacks a field that the first one has.
     """
 
     name: str
@@ -57,6 +58,10 @@ class Task:
             raise ConfigError(f"task {self.name}: there is no seed prompt; give one with --prompt.")
         if unknown := sorted(set(self.editable) - set(PARTS)):
             raise ConfigError(f"task {self.name}: no part is called {unknown[0]}; known: {', '.join(PARTS)}.")
+        for split in SPLITS:
+            for row, example in enumerate(self.dataset.split(split), 1):
+                if lacking := set(self.fields) - example.inputs.keys():
+                    raise DataError(f"{self.dataset.name}: {split} row {row} has no field '{min(lacking)}'; add it.")
         if self.fields and not all(seed.template(self.fields).slots for seed in self.seeds):
             have = _listed(self.fields)
             raise ConfigError(f"task {self.name}: the prompt shows the model no input; put one of {have} into it.")
@@ -69,7 +74,7 @@ class Task:
     @cached_property
     def choices(self) -> tuple[str, ...]:
         """The answers allowed, if every example allows the same; else empty."""
-        sets = {e.choices for split in (self.dataset.train, self.dataset.dev, self.dataset.test) for e in split}
+        sets = {example.choices for split in SPLITS for example in self.dataset.split(split)}
         return sets.pop() if len(sets) == 1 else ()
 
     @cached_property

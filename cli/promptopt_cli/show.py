@@ -105,7 +105,7 @@ def trials(data: Mapping[str, Any], most: int) -> None:
             trial["operator"],
             trial["state"],
             f"{trial['mean']:.2f}",
-            f"{1.96 * error:.2f}" if error != float("inf") else "",
+            f"{1.96 * error:.2f}" if error is not None else "",
             f"{trial['n_valid']} of {trial['n']}",
         )
     out = console()

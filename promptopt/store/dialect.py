@@ -6,6 +6,7 @@ A second database means a second file like this one, and the store's contract te
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy import Connection, Insert, Table
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from promptopt.errors import StoreError
@@ -113,9 +114,23 @@ def connect(path: Path, *, read_only: bool) -> Connection:
 def configure(connection: Connection, *, read_only: bool) -> None:
     """Set foreign keys and, for writing, a write-ahead log that survives the death of the process."""
     if not read_only:
-        pragma(connection, "journal_mode = WAL")
+        _keep_log(connection)
         pragma(connection, "synchronous = NORMAL")
     pragma(connection, "foreign_keys = ON")
+
+
+def _keep_log(connection: Connection) -> None:
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            pragma(connection, "journal_mode = WAL")
+            return
+        except OperationalError as error:
+            connection.rollback()
+            # This statement alone does not wait for its turn, as two processes find that make a store together.
+            if getattr(error.orig, "sqlite_errorname", "") != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def pragma(connection: Connection, statement: str) -> int | str | None:

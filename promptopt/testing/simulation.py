@@ -64,6 +64,13 @@ class Simulation:
         return tuple(inner for number, ask in enumerate(self.asks) for _, inner in flatten(ask, str(number)))
 
     @property
+    def exchanges(self) -> tuple[tuple[Ask[Any], Any], ...]:
+        """Every simple ask with its answer."""
+        return tuple(
+            pair for ask, answer in zip(self.asks, self.answers, strict=True) for pair in _exchanges(ask, answer)
+        )
+
+    @property
     def best(self) -> Candidate:
         """What the search would return."""
         return self.recommendations[-1].ranking[0]
@@ -181,6 +188,12 @@ def sample_context(evaluations: int = 300, editable: Sequence[str] = PARTS, seed
         modes=frozenset({"chat", "completion"}),
         seed=seed,
     )
+
+
+def _exchanges(ask: Ask[Any], answer: Any) -> list[tuple[Ask[Any], Any]]:
+    if not isinstance(ask, Batch):
+        return [(ask, answer)]
+    return [pair for inner, told in zip(ask.asks.values(), answer, strict=True) for pair in _exchanges(inner, told)]
 
 
 def _pairs(ask: Ask[Any]) -> set[tuple[str, str]]:

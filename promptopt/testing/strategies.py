@@ -29,7 +29,8 @@ from promptopt.testing.simulation import Scorer, Simulation, WriteText, sample_c
 from promptopt.testing.writer import EDITS, scripted_writer
 
 MOST_ASKS = 20_000
-PLANS = (40, 150, 300)
+PLAN = 120  # long enough for several rounds, short enough for strategies that think hard
+PLANS = (40, PLAN, 240)
 
 
 class StrategyContract:
@@ -52,9 +53,9 @@ class StrategyContract:
     def test_is_a_frozen_dataclass_that_declares_itself(self) -> None:
         """Name, version, needs, control and profiles are there, and every profile can be made."""
         assert isinstance(self.strategy, Strategy)
-        name = fields(self.strategy)[0].name  # type: ignore[arg-type]  # a Strategy is a dataclass by contract
+        attribute = "version"
         with pytest.raises(FrozenInstanceError):
-            setattr(self.strategy, name, None)
+            setattr(self.strategy, attribute, "another")
         assert self.strategy.name
         assert self.strategy.version
         assert self.strategy.needs <= {"write", "compare", "embed"}
@@ -69,7 +70,7 @@ class StrategyContract:
 
     def test_equal_answers_give_equal_asks(self) -> None:
         """Two searches in the same world ask the same."""
-        assert _fingerprints(self._simulate(150)) == _fingerprints(self._simulate(150))
+        assert _fingerprints(self._simulate(PLAN)) == _fingerprints(self._simulate(PLAN))
 
     def test_asks_are_the_same_under_another_hash_seed(self) -> None:
         """A child process in which sets and hashes have another order asks the same."""
@@ -92,7 +93,7 @@ class StrategyContract:
                 timeout=120,
             )
             assert child.returncode == 0, child.stderr
-            assert child.stdout.strip() == content_hash(_fingerprints(self._simulate(150)))
+            assert child.stdout.strip() == content_hash(_fingerprints(self._simulate(PLAN)))
 
     def test_replaying_any_prefix_gives_the_same_next_ask(self) -> None:
         """A fresh search that is fed recorded answers asks what the first one asked."""
@@ -111,29 +112,29 @@ class StrategyContract:
 
     def test_asks_are_not_empty_and_name_only_what_is_known(self) -> None:
         """Every Evaluate names different prompts and different search examples; dev and test are out of sight."""
-        context = self._context(300)
+        context = self._context(PLAN)
         known = {example.id for example in context.search}
-        for ask in self._simulate(300).simple_asks:
+        for ask in self._simulate(PLAN).simple_asks:
             _check_ask(ask, known)
 
     def test_asks_only_for_what_it_declares(self) -> None:
         """An ask that needs somebody to answer stands in ``needs``."""
         kinds = {Write: "write", Compare: "compare", Embed: "embed"}
-        used = {kinds[type(ask)] for ask in self._simulate(300).simple_asks if type(ask) in kinds}
+        used = {kinds[type(ask)] for ask in self._simulate(PLAN).simple_asks if type(ask) in kinds}
         assert used <= self.strategy.needs
 
     def test_changes_only_editable_parts(self) -> None:
         """Of every prompt asked for, the parts that are kept fixed are those of a seed, byte for byte."""
         editable = ("instruction",)
-        context = self._context(150, editable=editable)
+        context = self._context(PLAN, editable=editable)
         fixed = [{k: v for k, v in seed.to_json().items() if k not in editable} for seed in context.seeds]
-        for ask in self._simulate(150, editable=editable).simple_asks:
+        for ask in self._simulate(PLAN, editable=editable).simple_asks:
             for candidate in ask.candidates if isinstance(ask, Evaluate) else ():
                 assert {k: v for k, v in candidate.prompt.to_json().items() if k not in editable} in fixed
 
     def test_recommends_after_the_first_answer(self) -> None:
         """When it asks its second question, it has said what it would return."""
-        asks = self._simulate(300).asks
+        asks = self._simulate(PLAN).asks
         questions = [number for number, ask in enumerate(asks) if not isinstance(ask, Recommend)]
         before_second = asks[: questions[1]] if len(questions) > 1 else asks
         assert any(isinstance(ask, Recommend) for ask in before_second)
@@ -156,17 +157,17 @@ class StrategyContract:
     def test_survives_equal_scores(self) -> None:
         """All wrong, all half right, all right: it ends, and recommends."""
         for score in (0.0, 0.5, 1.0):
-            assert self._simulate(150, scorer=_constant(score)).recommendations
+            assert self._simulate(PLAN, scorer=_constant(score)).recommendations
 
     def test_survives_failures(self) -> None:
         """All calls fail, or every other one does."""
-        assert self._simulate(150, scorer=_constant(None)).recommendations
+        assert self._simulate(PLAN, scorer=_constant(None)).recommendations
         scores = cycle([None, 1.0, 0.0])
-        assert self._simulate(150, scorer=lambda _candidate, _example: next(scores)).recommendations
+        assert self._simulate(PLAN, scorer=lambda _candidate, _example: next(scores)).recommendations
 
     def test_survives_useless_texts(self) -> None:
         """The optimizer model fails, or writes nothing, the same text always, or broken tags and braces."""
-        assert self._simulate(150, writer=lambda ask: Written((), ask.n)).recommendations
+        assert self._simulate(PLAN, writer=lambda ask: Written((), ask.n)).recommendations
         for text in (
             "",
             "Same.",
@@ -174,7 +175,7 @@ class StrategyContract:
             "<task>{input} {{x}} <reason>",
             "{" * 50,
         ):
-            assert self._simulate(150, writer=_always(text)).recommendations
+            assert self._simulate(PLAN, writer=_always(text)).recommendations
 
     def test_close_at_any_point_leaves_nothing_behind(self) -> None:
         """A search that is stopped ends at once and asks nothing more."""
@@ -189,7 +190,7 @@ class StrategyContract:
     def test_numbers_are_finite(self) -> None:
         """No NaN and no infinity in any ask, and every mean lies between 0 and 1."""
         for scorer in (None, _constant(None), _constant(1.0)):
-            for ask in self._simulate(150, scorer=scorer).simple_asks:
+            for ask in self._simulate(PLAN, scorer=scorer).simple_asks:
                 canonical_json(ask.payload())
                 if isinstance(ask, Recommend):
                     assert ask.ranking
@@ -231,7 +232,7 @@ def rerun(job: str) -> str:
     module, name, settings = told["strategy"]
     cls: type[Strategy] = getattr(import_module(module), name)
     strategy = cls(**read_settings(cls, settings))
-    context = sample_context(150, told["editable"])
+    context = sample_context(PLAN, told["editable"])
     writer = scripted_writer(told["edits"])
     return content_hash(_fingerprints(simulate(strategy, context, Landscape(**told["landscape"]), writer)))
 

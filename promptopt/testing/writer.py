@@ -32,6 +32,7 @@ _SHOWN = (
     re.compile(r"^text:\n(.*?)\nscore:", re.DOTALL | re.MULTILINE),
     re.compile(r"<text>(.*?)</text>\n", re.DOTALL),
 )
+_WANTED = re.compile(r"(\d+) different")
 _RECENT = 5
 _MOST_EDITS = 3
 _KEPT = 0.7
@@ -51,15 +52,16 @@ class ScriptedWriter:
 
     def __call__(self, ask: Write) -> Written:
         """Return the texts that were asked for."""
-        streams = (random.Random(int(content_hash(self.seed, ask.fingerprint(), n), 16)) for n in range(ask.n))
-        return Written(tuple(self._reply(ask, rng) for rng in streams))
+        rng = random.Random(int(content_hash(self.seed, ask.fingerprint()), 16))
+        return Written(tuple(self._reply(ask, rng) for _ in range(ask.n)))
 
     def _reply(self, ask: Write, rng: random.Random) -> str:
         text = ask.messages[-1].content
+        wanted = int(found[1]) if (found := _WANTED.search(text)) else 1
         if ask.purpose == "critique":
-            return "".join(f"<reason>The prompt does not say: {rng.choice(self.edits)}</reason>\n" for _ in range(4))
+            return "".join(f"<reason>The prompt lacks: {rng.choice(self.edits)}</reason>\n" for _ in range(wanted))
         if ask.purpose == "edit":
-            return "\n".join(f"<task>{self._edit(_current(text), rng)}</task>" for _ in range(4))
+            return "\n".join(f"<task>{self._edit(_current(text), rng)}</task>" for _ in range(wanted))
         if ask.purpose == "propose":
             edited = self._edit(_mixed(_history(text) or [text], rng), rng)
             return f"[{edited}]" if "square brackets" in text else f"<text>{edited}</text>"

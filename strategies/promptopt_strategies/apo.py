@@ -232,15 +232,10 @@ class APO:
         fresh = [parent for parent in beam if parent.id not in seen] if size else []
         asks = (Evaluate([parent], self._minibatch(turn, parent, size), "errors") for parent in fresh)
         answers = yield from together(*asks)
-        latest = {**seen, **{e.prompt_id: e for answer in answers for e in answer.evaluations}}
-        turn.evidence.add(latest[parent.id] for parent in fresh)
-        examples = {example.id: example for example in turn.context.search}
-        return [
-            [(examples[o.example_id], o) for o in latest[parent.id].outcomes if o.score is not None and o.score < 1]
-            if parent.id in latest
-            else []
-            for parent in beam
-        ]
+        evaluations = [evaluation for answer in answers for evaluation in answer.evaluations]
+        turn.evidence.add(evaluations)
+        latest = {**seen, **{evaluation.prompt_id: evaluation for evaluation in evaluations}}
+        return [_errors_of(latest.get(parent.id), turn.context) for parent in beam]
 
     def _minibatch(self, turn: Round, parent: Candidate, size: int) -> list[Example]:
         scope = "" if self.minibatch_scope == "round" else parent.id
@@ -274,7 +269,7 @@ class APO:
         count = count_of(self.critiques_per_group, "reason")
         text = render_template("apo-critique", instruction=section, errors=shown, count=count)
         written = yield from self._write(text, "critique")
-        critiques = [reason for reply in written.texts for reason in parse_tagged(reply, "reason")]
+        critiques = [reason for reply in written.texts for reason in parse_tagged(reply, "reason") if reason]
         followed = yield from together(
             *(self._edit(section, shown, critique) for critique in critiques[: self.critiques_per_group])
         )
@@ -349,6 +344,13 @@ class APO:
             return self.successors
         pool = min(self.selector_budget, turn.left) // self.pulls_per_candidate
         return max(1, min(self.successors, (pool - len(beam)) // len(beam)))
+
+
+def _errors_of(evaluation: Evaluation | None, context: Context) -> list[Error]:
+    """Return what was scored and not fully right; a failed call says nothing about the prompt."""
+    examples = {example.id: example for example in context.search}
+    outcomes = evaluation.outcomes if evaluation else ()
+    return [(examples[o.example_id], o) for o in outcomes if o.score is not None and o.score < 1]
 
 
 def _children(parent: Candidate, drafts: Iterable[Draft], turn: Round) -> list[Candidate]:

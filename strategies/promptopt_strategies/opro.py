@@ -213,7 +213,7 @@ class OPRO:
         sieve = Sieve(self.max_characters, self._digits_allowed(context), {place.prompt.id for place in places})
         idle = 0
         for step in range(self.steps):
-            affordable = (scored.remaining - self._reserve(context)) // len(rows)
+            affordable = (scored.remaining - self._reserve(context, len(rows))) // len(rows)
             if affordable < 1 or 0 < self.idle_steps <= idle:
                 break
             visible = self._visible(history)
@@ -236,9 +236,10 @@ class OPRO:
         """Say how much it asks for at most: in every step something new is written."""
         seeds = len(context.seeds)
         rows = self._subset_size(context, seeds)
-        affordable = (context.evaluations - self._reserve(context)) // rows - seeds
+        reserve = self._reserve(context, rows)
+        affordable = (context.evaluations - reserve) // rows - seeds
         steps = min(self.steps, affordable + self.idle_steps) if self.idle_steps else self.steps
-        evaluations = (seeds + steps * self.samples) * rows + self._reserve(context)
+        evaluations = (seeds + steps * self.samples) * rows + reserve
         return Estimate(evaluations=min(evaluations, context.evaluations), writes=steps * self.samples)
 
     def _pass_gate(
@@ -246,19 +247,19 @@ class OPRO:
     ) -> Search[None]:
         """Score the best few on fresh examples and recommend by all that they have shown."""
         best = best_first(history)[: self.gate]
-        unused = [row for row in context.search if row not in rows]
+        used = {row.id for row in rows}
+        unused = [row for row in context.search if row.id not in used]
         size = min(len(unused), remaining // len(best)) if best else 0
         if not size:
             return
         fresh = context.rng("opro", "gate").sample(unused, size)
         answer = yield from Evaluate([entry.candidate for entry in best], fresh, "gate")
-        together = [
-            replace(e, evaluation=e.evaluation + more) for e, more in zip(best, answer.evaluations, strict=True)
-        ]
-        yield from _recommend(together)
+        pairs = zip(best, answer.evaluations, strict=True)
+        yield from _recommend([replace(entry, evaluation=entry.evaluation + more) for entry, more in pairs])
 
-    def _reserve(self, context: Context) -> int:
-        return round(self.gate_share * context.evaluations) if self.gate else 0
+    def _reserve(self, context: Context, rows: int) -> int:
+        """Return what is kept for the gate, which can be passed on unused examples only."""
+        return min(round(self.gate_share * context.evaluations), self.gate * (len(context.search) - rows))
 
     def _places(self, context: Context) -> list[Place]:
         part = "answer_cue" if self.position == "a_begin" else "instruction"

@@ -38,7 +38,7 @@ class TestRandom(StrategyContract):
 
 class TestIRace(StrategyContract):
     strategy = configure("irace")
-    plan_to_beat_random = 300
+    plan_to_beat_random = 120  # its model fits take most of the time of this file
 
 
 def test_no_strategy_is_forgotten() -> None:

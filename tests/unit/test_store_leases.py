@@ -75,5 +75,5 @@ def test_without_proc_only_living_and_dead_are_told_apart(monkeypatch: pytest.Mo
 
 
 def test_losing_it_to_nobody(store: Store) -> None:
-    with pytest.raises(StudyBusyError, match="^Nobody holds the study"):
+    with pytest.raises(StudyBusyError, match=r"^Nobody holds the study"):
         store.renew_lease(1)

@@ -1,0 +1,41 @@
+"""Ids: one text and one hash for equal plain data, and nothing else gets through."""
+
+from collections import OrderedDict
+from types import MappingProxyType
+
+import pytest
+
+from promptopt.ids import canonical_json, content_hash
+
+
+def test_the_form_is_fixed_for_ever() -> None:
+    """Stored ids rest on it: whoever changes this orphans every store."""
+    assert canonical_json({"b": [1, 2.5, None, True], "a": "ä"}) == '{"a":"ä","b":[1,2.5,null,true]}'
+    assert content_hash("a", {"b": 1}) == "df6e6105a3cb442ca29d0ac7a54a92a2"
+
+
+def test_order_of_keys_and_kind_of_mapping_do_not_matter() -> None:
+    plain = {"a": 1, "b": {"c": 2, "d": 3}}
+    turned = OrderedDict(b=MappingProxyType({"d": 3, "c": 2}), a=1)
+    assert content_hash(plain) == content_hash(turned)
+    assert content_hash(frozenset("abc")) == content_hash(set("cba"))
+
+
+def test_lists_and_tuples_are_alike_but_nesting_counts() -> None:
+    assert content_hash(["a", "b"]) == content_hash(("a", "b"))
+    assert len({content_hash("a", "b"), content_hash(["a", "b"]), content_hash("ab"), content_hash(["a"], "b")}) == 4
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        content_hash({"score": [number]})
+
+
+def test_what_is_no_plain_data_is_refused() -> None:
+    with pytest.raises(TypeError, match="object is not plain data"):
+        content_hash(object())
+
+
+def test_lone_surrogates_have_an_id() -> None:
+    assert content_hash("\ud83d") != content_hash("\ude00")
