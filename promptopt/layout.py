@@ -160,7 +160,7 @@ class Template:
         )
 
     def messages(self) -> tuple[Message, ...]:
-        """Return the messages for people and exports: a slot as ``{field}``, the same words in the text as ``{{field}}``.
+        """Return the messages for people: a slot as ``{field}``, and where the text itself says so, ``{{field}}``.
 
         That is how ``split_slots`` reads them.
         """

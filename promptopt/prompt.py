@@ -3,7 +3,7 @@
 A prompt's id is a hash of its content, so the same text found twice is one prompt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -133,6 +133,14 @@ class Candidate:
     def id(self) -> str:
         """The id of the prompt: how a candidate came about does not count."""
         return self.prompt.id
+
+
+def distinct(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates with each prompt once, in the order of its first coming."""
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.id, candidate)
+    return tuple(first.values())
 
 
 def _part_to_json(value: PartValue) -> Any:

@@ -13,7 +13,7 @@ from typing import Literal
 from promptopt.ask import Evaluate, Search, together
 from promptopt.evaluation import Evaluation, Outcome, paired
 from promptopt.example import Example
-from promptopt.prompt import Candidate
+from promptopt.prompt import Candidate, distinct
 
 
 @dataclass(frozen=True)
@@ -298,8 +298,3 @@ class _Arms:
         for arm, level in levels:
             known = self._known[arm.id]
             self.seen[arm.id] = Evaluation(arm.id, tuple(known[example.id] for example in self._examples[:level]))
-
-
-def distinct(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates with each prompt once, in the order of its first coming."""
-    return tuple({candidate.id: candidate for candidate in reversed(tuple(candidates))}.values())[::-1]

@@ -14,8 +14,8 @@ from typing import Literal
 from promptopt.ask import Evaluate, Search
 from promptopt.evaluation import Evaluation
 from promptopt.example import Example
-from promptopt.prompt import Candidate
-from promptopt.selection import Ranking, distinct
+from promptopt.prompt import Candidate, distinct
+from promptopt.selection import Ranking
 
 _PHASE_LEAST = 4
 _COUNT_OFFSET = 0.001

@@ -49,7 +49,9 @@ def toy_task(n_train: int = 90, n_dev: int = 40, n_test: int = 120) -> Task:
     return Task("toy", "Name the colour of the item.", dataset, Same(), (seed,))
 
 
-def toy_spec(store: Path, strategy: str = "irace", model: str = "simulated:additive?seed=3", **changes: Any) -> StudySpec:
+def toy_spec(
+    store: Path, strategy: str = "irace", model: str = "simulated:additive?seed=3", **changes: Any
+) -> StudySpec:
     spec = StudySpec(
         model=ModelSpec(model),
         strategy=StrategySpec(strategy),

@@ -16,7 +16,7 @@ from promptopt.ask import Evaluate, Recommend, Search, Write, together
 from promptopt.errors import ConfigError
 from promptopt.evaluation import Evaluation, Outcome
 from promptopt.example import Example
-from promptopt.prompt import Candidate, Prompt
+from promptopt.prompt import Candidate, Prompt, distinct
 from promptopt.selection import Ranking
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Estimate, Need
@@ -25,7 +25,6 @@ from promptopt_strategies.writing import (
     ask_writer,
     clip,
     count_of,
-    distinct,
     parse_tagged,
     read_part,
     render_template,
@@ -97,6 +96,9 @@ class APO:
     held-out score of each beam is left to the study. ``recommended`` moreover reads errors off the evaluations that a
     parent already has, sizes rounds and families so that a plan of 300 to 2,000 evaluations is used, and ranks the
     last beam by all the outcomes seen.
+
+    On the simulated additive landscape it needs some 1,000 evaluations to be clearly better than ``random``, which
+    is ahead at 300.
 
     Args:
         rounds: Most expansions of the beam.
@@ -189,7 +191,7 @@ class APO:
         """Search for a better instruction: expand the beam, select from the pool, and again (algorithm 1)."""
         if PART not in context.editable:
             raise ConfigError("apo edits the instruction, which this task keeps fixed; allow it, or use irace.")
-        beam = distinct(Candidate(seed) for seed in context.seeds)
+        beam = list(distinct(Candidate(seed) for seed in context.seeds))
         evidence = Evidence(context.evaluations)
         yield from Recommend(tuple(beam), "rank")
         for number in range(self._rounds(context) + 1):
@@ -222,7 +224,7 @@ class APO:
         errors = yield from self._errors(turn, beam)
         cap = self._cap(turn, beam)
         families = yield from together(*(self._family(turn, p, e, cap) for p, e in zip(beam, errors, strict=True)))
-        return distinct(chain(beam, *families))
+        return list(distinct(chain(beam, *families)))
 
     def _errors(self, turn: Round, beam: Sequence[Candidate]) -> Search[list[list[Error]]]:
         """Run the parents on their minibatches and return what each got wrong."""

@@ -4,54 +4,38 @@ Random prompts are halved on shared rows, the best are improved by mutation and 
 best observed, the best predicted and the seed meet in a last race.
 """
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from promptopt.ask import Recommend, Search
 from promptopt.example import Example, by_hash
 from promptopt.prompt import Candidate
+from promptopt.selection import Drop
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
-from promptopt_strategies.effects import EffectModel, Observation, fit_effects
-from promptopt_strategies.operators import crossover, mutate, random_genome
-from promptopt_strategies.scoreboard import Scoreboard, z_score
-from promptopt_strategies.space import Genome, Space
-
-MAX_TRIES = 50
+from promptopt_strategies.breeder import Breeder
+from promptopt_strategies.scoreboard import Scoreboard
+from promptopt_strategies.space import Space
 
 
 @dataclass
-class _State:
-    """What a running search knows: the space, the scores, the points behind the prompts, and the model."""
+class _Run:
+    """What a running search knows; ``elite`` is the champion and the runner-up."""
 
     context: Context
-    space: Space
     rows: tuple[Example, ...]
     board: Scoreboard
-    points: dict[str, Genome] = field(default_factory=dict)
-    model: EffectModel | None = None
+    breeder: Breeder
+    elite: list[Candidate] = field(default_factory=list)
     races: int = 0
 
-    def refit(self) -> EffectModel | None:
-        """Fit the effect model to every score so far."""
-        features = {key: self.space.features(point) for key, point in self.points.items()}
-        observations = [
-            Observation(features[key], key, row, score)
-            for key, scores in self.board.scores.items()
-            for row, score in scores.items()
-            if score is not None and key in features
-        ]
-        self.model = fit_effects(observations, self.model) if observations else None
-        return self.model
-
-    def new(self, point: Genome, operator: str, *parents: str) -> Candidate | None:
-        """Return the candidate of a point that was not proposed before."""
-        prompt = self.space.prompt(point)
-        if prompt.id in self.points:
-            return None
-        return Candidate(prompt, parents, operator)
+    def crown(self, *best: Candidate) -> Recommend:
+        """Make these the elite, with who was there before, and say what would be returned now."""
+        self.elite = list({c.id: c for c in (*best, *self.elite)}.values())[:2]
+        ranking = tuple({c.id: c for c in (*self.elite[:1], *self.board.best())}.values())
+        effects = self.breeder.model.table() if self.breeder.model else ()
+        return Recommend(ranking, "mean", tuple(map(self.board.mean, ranking)), effects=effects)
 
 
 @dataclass(frozen=True)
@@ -59,10 +43,11 @@ class IRace:
     """Iterated racing in the space of complete prompts, guided by an effect model.
 
     1. *Halve.* Score the seeds and random prompts on the first rows, keep a quarter, score those on more, keep two.
-    2. *Climb.* Until the reserve is left: propose mutants and crossovers of the elite, let a draw from the effect
-       model screen them, and race those that are left against the champion in paired blocks of rows. A challenger
-       drops out when it falls behind and takes over when it is clearly ahead, or ahead at the end.
-    3. *Final.* Race the best observed, the best predicted and the seed on common rows. What is left goes to 2.
+    2. *Climb.* Until the reserve is left: breed challengers from the elite, the best of several by a draw from the
+       effect model, and race them against the champion in paired blocks of rows. Who falls behind drops out; who is
+       ahead at the end is the new champion.
+    3. *Final.* Race the elite, the best observed, the best predicted and the seeds on common rows. Climb on with
+       what the race leaves.
 
     The effect model is fitted to all calls made so far. It proposes and explains (the effects of Recommend), and it
     never decides untested.
@@ -75,11 +60,9 @@ class IRace:
         more_rows: Further rows for the quarter that is kept.
         block: Rows between two looks at a race.
         challengers: Challengers in one race of the climb.
-        screen: Proposals for each challenger; 1 does without the model.
-        fresh_share: The share of proposals that are random prompts again.
-        cross_share: The share of proposals that are crossovers.
-        drop: A challenger that is so many points behind leaves the race.
-        take: A challenger that is so many points ahead wins at once.
+        screen: Children to choose each challenger from; 1 does without the effect model.
+        cross: The share of children with two parents.
+        behind: A challenger so many points behind leaves a race of the climb.
         climb_rows: Rows of a race of the climb, at most.
         reserve: The share of the plan that is kept for the final.
         observed: How many of the best observed enter the final.
@@ -95,11 +78,9 @@ class IRace:
     more_rows: int = 8
     block: int = 5
     challengers: int = 1
-    screen: int = 4
-    fresh_share: float = 0.0
-    cross_share: float = 0.2
-    drop: float = 1.0
-    take: float = 4.0
+    screen: int = 10
+    cross: float = 0.2
+    behind: float = 1.0
     climb_rows: int = 30
     reserve: float = 0.2
     observed: int = 3
@@ -115,9 +96,9 @@ class IRace:
     }
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "evaluations_a_prompt", "first_rows", "block", "challengers", "screen", "observed")
-        require_at_least(self, 0, "more_rows", "fresh_share", "cross_share", "reserve", "predicted", "climb_rows")
-        require_at_most(self, 1, "fresh_share", "cross_share", "reserve")
+        require_at_least(self, 1, "evaluations_a_prompt", "first_rows", "block", "challengers", "screen", "climb_rows")
+        require_at_least(self, 0, "more_rows", "cross", "behind", "reserve", "observed", "predicted")
+        require_at_most(self, 1, "cross", "reserve")
 
     def estimate(self, context: Context) -> Estimate:
         """Return the whole plan: it is all used."""
@@ -126,145 +107,50 @@ class IRace:
     def search(self, context: Context) -> Search[None]:
         """Halve, climb, race the final, and climb on with what is left."""
         rows = tuple(by_hash(context.search, f"rows {context.seed}"))
-        state = _State(context, Space.of(context), rows, Scoreboard(context.evaluations))
-        elite = yield from self._halve(state)
-        elite = yield from self._climb(state, elite, int(self.reserve * context.evaluations))
-        elite = yield from self._final(state, elite)
-        yield from self._climb(state, elite, 0)
+        run = _Run(context, rows, Scoreboard(context.evaluations), Breeder(Space.of(context)))
+        yield from self._halve(run)
+        yield from self._climb(run, reserve=int(self.reserve * context.evaluations))
+        yield from self._final(run)
+        yield from self._climb(run, reserve=0)
 
-    def _halve(self, state: _State) -> Search[list[Candidate]]:
-        """Score the seeds and random prompts; keep a quarter, then two."""
-        rng = state.context.rng("halve")
-        entrants = [Candidate(seed) for seed in state.context.seeds]
-        state.points |= {state.space.prompt(point).id: point for point in state.space.seed_points}
-        wanted = max(len(entrants), min(state.context.evaluations // self.evaluations_a_prompt, state.board.remaining))
-        for _ in range(MAX_TRIES * wanted):
-            point = random_genome(state.space, rng)
-            candidate = state.new(point, "random")
-            if candidate is not None and len(entrants) < wanted:
-                entrants.append(candidate)
-                state.points[candidate.id] = point
-        yield from state.board.score(entrants, state.rows[: self.first_rows], "screen")
-        kept = self._best(state, entrants)[: max(2, len(entrants) // 4)]
-        yield from state.board.score(kept, state.rows[: self.first_rows + self.more_rows], "screen")
-        elite = self._best(state, kept)
-        yield self._recommend(state)
-        return elite[:2]
+    def _halve(self, run: _Run) -> Search[None]:
+        """Score the seeds and random prompts on few rows, a quarter of them on more, and keep two."""
+        seeds = [Candidate(seed) for seed in run.context.seeds]
+        wanted = min(run.context.evaluations // self.evaluations_a_prompt, run.board.remaining) - len(seeds)
+        entrants = [*seeds, *run.breeder.random(run.context.rng("halve"), max(1, wanted))]
+        yield from run.board.score(entrants[: run.board.remaining], run.rows[: self.first_rows])
+        yield run.crown(*run.board.best()[:2])
+        kept = run.board.best()[: max(2, len(entrants) // 4)]
+        yield from run.board.score(kept, run.rows[self.first_rows : self.first_rows + self.more_rows])
+        yield run.crown(*run.board.best(kept)[:2])
 
-    def _climb(self, state: _State, elite: list[Candidate], reserve: int) -> Search[list[Candidate]]:
-        """Race challengers against the champion until the reserve is left; return the elite, champion first."""
-        while state.board.remaining > max(reserve, self.block - 1):
-            state.refit()
-            challengers = self._propose(state, elite)
-            if not challengers:
+    def _climb(self, run: _Run, reserve: int) -> Search[None]:
+        """Race new challengers against the champion until the reserve is left."""
+        while run.board.remaining >= max(reserve, self.block):
+            run.races += 1
+            rng, champion, left = run.context.rng("climb", run.races), run.elite[0], run.board.remaining
+            run.breeder.learn(list(run.board.seen.values()))
+            children = [run.breeder.child(rng, run.elite, self.screen, self.cross) for _ in range(self.challengers)]
+            challengers = [child for child in children if child is not None]
+            drop = Drop(deficit=self.behind, z=0.0, spared=frozenset({champion.id}))
+            ranking = yield from run.board.race([champion, *challengers], self._course(run, champion), self.block, drop)
+            ahead = [c for c in ranking.candidates if run.board.lead(c, champion) > 0]
+            yield run.crown(*ahead[:1], champion)
+            if run.board.remaining == left:
                 break
-            before = state.board.remaining
-            winner = yield from self._race(state, elite[0], challengers)
-            elite = list({c.id: c for c in (winner, *elite)}.values())[:2]
-            yield self._recommend(state, elite)
-            if state.board.remaining == before:
-                break
-        return elite
 
-    def _propose(self, state: _State, elite: Sequence[Candidate]) -> list[Candidate]:
-        """Return new points near the elite, the best by a draw from the effect model for each challenger."""
-        state.races += 1
-        rng = state.context.rng("propose", state.races)
-        chosen: list[Candidate] = []
-        for _ in range(self.challengers):
-            proposals: dict[str, tuple[Genome, Candidate]] = {}
-            for _ in range(MAX_TRIES):
-                point, operator, parents = self._vary(state, rng, elite)
-                candidate = state.new(point, operator, *parents)
-                if candidate is not None and len(proposals) < self.screen:
-                    proposals[candidate.id] = (point, candidate)
-            if not proposals:
-                break
-            model = state.model.draw(rng) if state.model and self.screen > 1 else None
-            worth = {key: model.predict(state.space.features(p)) if model else 0.0 for key, (p, _) in proposals.items()}
-            best = min(proposals, key=lambda key: (-round(worth[key], 9), key if model else ""))
-            point, candidate = proposals[best]
-            state.points[candidate.id] = point
-            chosen.append(candidate)
-        return chosen
+    def _course(self, run: _Run, champion: Candidate) -> list[Example]:
+        """Return the rows of a race, shuffled: first those that the champion has seen, which cost half as much."""
+        seen = run.board.seen[champion.id].scores if champion.id in run.board.seen else {}
+        shuffled = by_hash(run.rows, f"race {run.context.seed} {run.races}")
+        return sorted(shuffled, key=lambda row: row.id not in seen)[: self.climb_rows]
 
-    def _vary(
-        self, state: _State, rng: random.Random, elite: Sequence[Candidate]
-    ) -> tuple[Genome, str, tuple[str, ...]]:
-        """Return one new point near the elite with its operator and parents."""
-        if rng.random() < self.fresh_share:
-            return random_genome(state.space, rng), "random", ()
-        parents = [c for c in elite if c.id in state.points]
-        first = state.points[parents[0].id] if parents else state.space.seed_points[0]
-        if len(parents) > 1 and rng.random() < self.cross_share:
-            second = state.points[parents[1].id]
-            return mutate(state.space, rng, crossover(rng, first, second)), "cross", (parents[0].id, parents[1].id)
-        return mutate(state.space, rng, first), "mutate", tuple(p.id for p in parents[:1])
-
-    def _race(self, state: _State, champion: Candidate, challengers: Sequence[Candidate]) -> Search[Candidate]:
-        """Race challengers against the champion in paired blocks; return the winner."""
-        seen = state.board.scores[champion.id]
-        order = by_hash(state.rows, f"race {state.races}")
-        order = sorted(order, key=lambda row: row.id not in seen)[: max(self.climb_rows, self.block)]
-        racing = list(challengers)
-        for start in range(0, len(order), self.block):
-            rows = order[: start + self.block]
-            yield from state.board.score([champion, *racing], rows)
-            lead = {c.id: sum(state.board.differences(c, champion, rows)) for c in racing}
-            racing = [c for c in racing if lead[c.id] > -self.drop]
-            racing.sort(key=lambda c: (-round(lead[c.id], 9), c.id))
-            if not racing or state.board.remaining < self.block or lead[racing[0].id] >= self.take:
-                break
-        return racing[0] if racing and lead[racing[0].id] > 0 else champion
-
-    def _final(self, state: _State, elite: list[Candidate]) -> Search[list[Candidate]]:
-        """Race the best observed, the best predicted and the seed on common rows; return them, best first."""
-        model = state.refit()
-        observed = self._best(state, list(state.board.candidates.values()))[: self.observed]
-        entrants = {c.id: c for c in (*elite, *observed)}
-        if model is not None:
-            entrants |= {c.id: c for c in self._predicted(state, model)}
-        entrants |= {c.id: c for c in map(Candidate, state.context.seeds)}
-        racing = list(entrants.values())
-        for start in range(0, len(state.rows), self.block):
-            rows = state.rows[: start + self.block]
-            yield from state.board.score(racing, rows, "final")
-            leader = max(racing, key=lambda c: (round(state.board.mean(c), 9), c.id))
-            racing = [c for c in racing if not self._beaten(state, c, leader, rows)]
-            if state.board.remaining < len(racing) or len(racing) == 1:
-                break
-        ranked = self._best(state, list(entrants.values()))
-        yield self._recommend(state, ranked)
-        return ranked
-
-    def _beaten(self, state: _State, candidate: Candidate, leader: Candidate, rows: Sequence[Example]) -> bool:
-        differences = state.board.differences(leader, candidate, rows)
-        return sum(differences) >= 2 and z_score(differences) >= 1.7
-
-    def _predicted(self, state: _State, model: EffectModel) -> list[Candidate]:
-        """Return the best untried points that the model knows of."""
-        rng = state.context.rng("predict")
-        elite = self._best(state, list(state.board.candidates.values()))[:4]
-        made: dict[str, tuple[float, Genome, Candidate]] = {}
-        for _ in range(200):
-            a, b = (state.points[rng.choice(elite).id] for _ in range(2))
-            point = mutate(state.space, rng, crossover(rng, a, b))
-            candidate = state.new(point, "predict")
-            if candidate is not None:
-                made[candidate.id] = (model.predict(state.space.features(point)), point, candidate)
-        best = sorted(made, key=lambda key: (-round(made[key][0], 9), key))[: self.predicted]
-        state.points |= {key: made[key][1] for key in best}
-        return [made[key][2] for key in best]
-
-    def _best(self, state: _State, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return candidates, best first: by mean, drawn towards the mean of all as if by four more rows."""
-        board = state.board
-        everyone = list(board.candidates.values())
-        prior = sum(map(board.mean, everyone)) / len(everyone) if everyone else 0.0
-        return sorted(candidates, key=lambda c: (-round(board.mean(c, prior, 4.0), 9), -board.n_rows(c), c.id))
-
-    def _recommend(self, state: _State, first: Sequence[Candidate] = ()) -> Recommend:
-        ranked = self._best(state, list(state.board.candidates.values()))
-        ranking = tuple({c.id: c for c in (*first[:1], *ranked)}.values())
-        effects = state.model.table() if state.model else ()
-        return Recommend(ranking, "mean", tuple(map(state.board.mean, ranking)), effects=effects)
+    def _final(self, run: _Run) -> Search[None]:
+        """Race the elite, the best observed, the best predicted and the seeds on common rows."""
+        run.breeder.learn(list(run.board.seen.values()))
+        best = run.board.best()
+        predicted = run.breeder.favourites(run.context.rng("final"), best[:4], self.predicted, of=200)
+        seeds = [Candidate(seed) for seed in run.context.seeds]
+        entrants = {c.id: c for c in (*run.elite, *best[: self.observed], *predicted, *seeds)}
+        ranking = yield from run.board.race(list(entrants.values()), run.rows, self.block, Drop())
+        yield run.crown(*ranking.candidates[:2])

@@ -122,6 +122,9 @@ class OPRO:
     prompts or more, tells the optimizer model the task, ends when nothing new comes, and keeps a fifth of the plan to
     score the best few on fresh examples, since the best of many on one small subset was also the luckiest.
 
+    On the simulated additive landscape it needs some 1,000 evaluations to be clearly better than ``random``, which
+    is ahead at 300.
+
     Args:
         steps: Most steps.
         samples: Texts asked for in a step.

@@ -3,28 +3,26 @@
 Random complete prompts and random edits of the seed, from the same space and by the same operators as ``irace``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from promptopt.ask import Recommend, Search
 from promptopt.example import by_hash
 from promptopt.prompt import Candidate
-from promptopt.settings import require_at_least
+from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
-from promptopt_strategies.operators import mutate, random_genome
+from promptopt_strategies.breeder import Breeder
 from promptopt_strategies.scoreboard import Scoreboard
 from promptopt_strategies.space import Space
-
-MAX_TRIES = 200
 
 
 @dataclass(frozen=True)
 class RandomSearch:
     """Scores random prompts on the same rows and recommends the best mean.
 
-    The seed comes first; then random complete prompts, and edits of the seed by one to three moves, in turn. Ties
-    go to the prompt that was drawn first, so that nothing but the scores speaks for a prompt.
+    The seeds come first, then random complete prompts and edits of the seed by one to three moves. Ties go to the
+    prompt that was drawn first, so that nothing but the scores speaks for a prompt.
 
     Asks: one Evaluate a prompt, each on ``rows`` examples, until the plan is spent.
 
@@ -44,37 +42,21 @@ class RandomSearch:
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "rows")
+        require_at_least(self, 0, "edits")
+        require_at_most(self, 1, "edits")
 
     def estimate(self, context: Context) -> Estimate:
-        """Return the whole plan: it is all used."""
+        """Return the whole plan: all of it is used, but for what is less than a prompt's rows."""
         return Estimate(context.evaluations)
 
     def search(self, context: Context) -> Search[None]:
         """Score the seeds, then random prompts, as long as the plan reaches."""
         rows = by_hash(context.search, f"rows {context.seed}")[: self.rows]
-        board = Scoreboard(context.evaluations)
-        for candidate in self._candidates(context):
-            if board.remaining < len(rows) and board.candidates:
-                break
-            yield from board.score([candidate], rows, "screen")
-            order = sorted(board.candidates.values(), key=lambda c: -board.mean(c))
+        board, breeder, rng = Scoreboard(context.evaluations), Breeder(Space.of(context)), context.rng("random")
+        candidates = [Candidate(seed) for seed in context.seeds]
+        while candidates and (board.remaining >= len(rows) or not board.seen):
+            yield from board.score(candidates[:1], rows)
+            order = sorted(board.candidates.values(), key=lambda c: -round(board.mean(c), 9))
             yield Recommend(tuple(order), "mean", tuple(map(board.mean, order)))
-
-    def _candidates(self, context: Context) -> Iterator[Candidate]:
-        """Yield the seeds, then different random prompts, as long as new ones turn up."""
-        space, rng = Space.of(context), context.rng("random")
-        seen = {seed.id for seed in context.seeds}
-        yield from map(Candidate, context.seeds)
-        tries = 0
-        while tries < MAX_TRIES:
-            tries += 1
-            edited = rng.random() < self.edits
-            genome = space.seed_points[0] if edited else random_genome(space, rng)
-            for _ in range(rng.randint(1, 3) if edited else 0):
-                genome = mutate(space, rng, genome)
-            prompt = space.prompt(genome)
-            if prompt.id not in seen:
-                seen.add(prompt.id)
-                tries = 0
-                parents = (space.seeds[0].id,) if edited else ()
-                yield Candidate(prompt, parents, "mutate" if edited else "random")
+            draw = breeder.edits if rng.random() < self.edits else breeder.random
+            candidates = candidates[1:] or draw(rng, 1)

@@ -1,79 +1,85 @@
-"""Scoreboard: what every candidate scored on every row so far, and the only door to new scores.
+"""Scoreboard: what every candidate was seen to do so far, and the plan that is left.
 
-It asks for no pair twice and never for more than the plan has left, so that strategies need not count.
+Strategies ask through it, so that no pair is asked for twice and the plan is never overdrawn.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from promptopt.ask import Evaluate, Search
+from promptopt.evaluation import Evaluation, paired
 from promptopt.example import Example
 from promptopt.prompt import Candidate
+from promptopt.selection import Drop, Ranking, race
+
+PRIOR_ROWS = 4.0
 
 
 @dataclass
 class Scoreboard:
-    """The scores of a search.
+    """The evaluations of a search.
 
     Args:
         remaining: Evaluations left in the plan.
-        candidates: Every candidate that was scored, by id.
-        scores: By candidate id the scores by example id; None where an example was asked and gave no score.
+        candidates: Every candidate that was asked for, by id.
+        seen: What each was seen to do, by id.
     """
 
     remaining: int
     candidates: dict[str, Candidate] = field(default_factory=dict)
-    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    seen: dict[str, Evaluation] = field(default_factory=dict)
 
-    def score(self, candidates: Sequence[Candidate], rows: Sequence[Example], purpose: str = "race") -> Search[None]:
-        """Score candidates on those of the rows that they have not seen, as far as the plan reaches.
+    def score(self, candidates: Sequence[Candidate], rows: Sequence[Example]) -> Search[None]:
+        """Score candidates on rows, as many of them as the plan reaches for all.
 
         Asks:
-            One Evaluate for each set of candidates that lack the same rows.
+            One Evaluate; none if everything is known or nothing is left.
         """
-        lacking: dict[tuple[Example, ...], list[Candidate]] = {}
+        known = [{outcome.example_id for outcome in self._seen(candidate).outcomes} for candidate in candidates]
+        missing = [row for row in rows if not all(row.id in ids for ids in known)]
+        missing = missing[: self.remaining // max(1, len(candidates))]
+        if missing and candidates:
+            answer = yield from Evaluate(candidates, missing)
+            self._add(candidates, answer.evaluations)
+            self.remaining = answer.remaining
+
+    def race(self, candidates: Sequence[Candidate], rows: Sequence[Example], block: int, drop: Drop) -> Search[Ranking]:
+        """Race candidates over rows; pairs that are known cost nothing."""
+        ranking = yield from race(
+            candidates, rows, budget=self.remaining, block=block, drop=drop, known=self.seen.values()
+        )
+        self._add(candidates, ranking.evaluations.values())
+        self.remaining -= ranking.spent
+        return ranking
+
+    def lead(self, left: Candidate, right: Candidate) -> float:
+        """Return by how many points of score the left one is ahead on the rows that both answered."""
+        return sum(own - other for own, other in paired(self._seen(left), self._seen(right)))
+
+    def mean(self, candidate: Candidate) -> float:
+        """Return the mean score of a candidate; 0 without any."""
+        return self._seen(candidate).mean
+
+    def best(self, candidates: Iterable[Candidate] | None = None) -> list[Candidate]:
+        """Return candidates (all if left out), best first.
+
+        Means of few rows say little, so each is drawn towards the mean of all as by ``PRIOR_ROWS`` more rows.
+        """
+        means = [evaluation.mean for evaluation in self.seen.values()]
+        prior = sum(means) / len(means) if means else 0.0
+
+        def place(candidate: Candidate) -> tuple[float, int, str]:
+            n, mean = self._seen(candidate).n_valid, self.mean(candidate)
+            return -round((n * mean + PRIOR_ROWS * prior) / (n + PRIOR_ROWS), 9), -n, candidate.id
+
+        return sorted(self.candidates.values() if candidates is None else candidates, key=place)
+
+    def _seen(self, candidate: Candidate) -> Evaluation:
+        return self.seen.get(candidate.id, Evaluation(candidate.id, ()))
+
+    def _add(self, candidates: Iterable[Candidate], evaluations: Iterable[Evaluation]) -> None:
         for candidate in candidates:
             self.candidates.setdefault(candidate.id, candidate)
-            seen = self.scores.setdefault(candidate.id, {})
-            lacking.setdefault(tuple(row for row in rows if row.id not in seen), []).append(candidate)
-        for missing, group in lacking.items():
-            yield from self._ask(group, missing[: self.remaining // len(group)], purpose)
-
-    def n_rows(self, candidate: Candidate) -> int:
-        """Return how many rows gave this candidate a score."""
-        return len(self._valid(candidate))
-
-    def mean(self, candidate: Candidate, prior: float = 0.0, weight: float = 0.0) -> float:
-        """Return the mean score of a candidate, with a prior of so many rows; 0 without any."""
-        valid = self._valid(candidate)
-        total = len(valid) + weight
-        return (sum(valid.values()) + prior * weight) / total if total else 0.0
-
-    def differences(self, left: Candidate, right: Candidate, rows: Sequence[Example]) -> list[float]:
-        """Return left minus right on those of the rows that gave both a score."""
-        a, b = self._valid(left), self._valid(right)
-        return [a[row.id] - b[row.id] for row in rows if row.id in a and row.id in b]
-
-    def _ask(self, group: Sequence[Candidate], rows: Sequence[Example], purpose: str) -> Search[None]:
-        if not rows:
-            return
-        answer = yield from Evaluate(group, rows, purpose)
-        self.remaining = answer.remaining
-        for evaluation in answer.evaluations:
-            asked = self.scores[evaluation.prompt_id]
-            asked.update(dict.fromkeys((row.id for row in rows), None))
-            asked.update(evaluation.scores)
-
-    def _valid(self, candidate: Candidate) -> dict[str, float]:
-        scores = self.scores.get(candidate.id, {})
-        return {row: score for row, score in scores.items() if score is not None}
-
-
-def z_score(differences: Sequence[float]) -> float:
-    """Return the sum of paired differences in units of its standard deviation if both were alike.
-
-    For right or wrong answers this is (wins - losses) / sqrt(wins + losses), McNemar's statistic.
-    """
-    spread = math.sqrt(sum(difference**2 for difference in differences))
-    return sum(differences) / spread if spread else 0.0
+        for evaluation in evaluations:
+            before = self.seen.get(evaluation.prompt_id)
+            self.seen[evaluation.prompt_id] = before + evaluation if before else evaluation

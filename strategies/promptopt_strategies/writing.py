@@ -4,7 +4,7 @@ Meta-prompts are data in ``templates/``; a reply is only ever read as text betwe
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -12,7 +12,7 @@ from promptopt.ask import Write
 from promptopt.evaluation import Outcome
 from promptopt.example import Example
 from promptopt.layout import Message, Slot, split_slots, unknown_slots
-from promptopt.prompt import Candidate, Prompt
+from promptopt.prompt import Prompt
 
 SHOWN_CHARACTERS = 1_500  # of each text of an error, so that one long document does not crowd out the others
 
@@ -84,14 +84,6 @@ def count_of(number: int, noun: str) -> str:
 def clip(text: str, limit: int) -> str:
     """Return the text, cut at so many characters with a sign that it was cut."""
     return text if len(text) <= limit else text[:limit].rstrip() + " …"
-
-
-def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Return the candidates in order, without those whose prompt stood before."""
-    first: dict[str, Candidate] = {}
-    for candidate in candidates:
-        first.setdefault(candidate.id, candidate)
-    return list(first.values())
 
 
 def _raw(prompt: Prompt, part: str) -> str:

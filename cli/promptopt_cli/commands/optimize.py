@@ -124,14 +124,17 @@ def _estimate(spec: StudySpec, *, as_json: bool) -> None:
 
     from promptopt import api
     from promptopt_cli import show
+    from promptopt_cli.live import show_download
 
-    with tempfile.TemporaryDirectory() as folder:
-        with api.open_study(replace(spec, store=f"{folder}/estimate.db")) as study:
-            preview = api.preview(study)
-            if as_json:
-                show.as_json(preview)
-            else:
-                show.preview(study, preview)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        api.open_study(replace(spec, store=f"{folder}/estimate.db"), download=show_download) as study,
+    ):
+        preview = api.preview(study)
+        if as_json:
+            show.as_json(preview)
+        else:
+            show.preview(study, preview)
 
 
 def _ask_before_spending(*, yes: bool) -> None:
