@@ -3,11 +3,13 @@
 A strategy writes ``answer = yield from Evaluate(candidates, examples)``; the type checker knows the answer.
 """
 
+import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from promptopt.duel import Duel, Preference
+from promptopt.errors import StrategyError
 from promptopt.evaluation import Evaluation
 from promptopt.example import Example
 from promptopt.ids import content_hash
@@ -178,6 +180,9 @@ class Recommend(Ask[None]):
         estimates: One number a candidate, on the basis' own scale; may be empty.
         p_best: The probability that the first is the best, where the strategy knows it.
         effects: Which choices matter, where the strategy knows it.
+
+    Raises:
+        StrategyError: The ranking is empty, or a number is not finite.
     """
 
     kind: ClassVar[str] = "recommend"
@@ -186,6 +191,14 @@ class Recommend(Ask[None]):
     estimates: tuple[float, ...] = ()
     p_best: float | None = None
     effects: tuple[Effect, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        known = () if self.p_best is None else (self.p_best,)
+        of_effects = (number for e in self.effects for number in (e.estimate, e.low, e.high))
+        if not self.ranking:
+            raise StrategyError("a Recommend with an empty ranking; rank at least the seed.")
+        if not all(map(math.isfinite, (*self.estimates, *known, *of_effects))):
+            raise StrategyError("a Recommend with a number that is not finite; leave out what is not known.")
 
     def payload(self) -> Any:
         """Return the ranking; numbers are rounded, so that the last bit of a sum does not matter."""

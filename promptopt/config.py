@@ -15,7 +15,7 @@ from promptopt.errors import ConfigError, UnknownNameError
 DEFAULT_MODEL = "embedded:"
 DEFAULT_STRATEGY = "irace"
 DEFAULT_STORE = "promptopt.db"
-DEFAULT_EVALUATIONS = 400
+DEFAULT_EVALUATIONS = 300
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from promptopt.task import Task
 CacheMode = Literal["on", "off"]
 Tick = Callable[[int, int], None]
 
-VALID_FLOOR = 0.9
+MOST_FAILED = 0.1
 FLOOR_FROM = 10
 
 
@@ -229,10 +229,10 @@ class Evaluator:
 
     def _refuse_too_many_failures(self, fresh: Sequence[Outcome]) -> None:
         bad = [outcome for outcome in fresh if outcome.status in ("failed", "malformed")]
-        if len(fresh) >= FLOOR_FROM and len(bad) > (1 - VALID_FLOOR) * len(fresh):
+        if len(fresh) >= FLOOR_FROM and len(bad) > MOST_FAILED * len(fresh):
             raise TooManyFailuresError(
                 f"{len(bad)} of {len(fresh)} calls to {self.backend.address} failed, more than "
-                f"{1 - VALID_FLOOR:.0%}, so scores would mean little ({bad[0].feedback or 'no reason given'})"
+                f"{MOST_FAILED:.0%}, so scores would mean little ({bad[0].feedback or 'no reason given'})"
             )
 
 

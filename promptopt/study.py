@@ -29,7 +29,7 @@ from promptopt.writer import Writer
 T = TypeVar("T")
 Observer = Callable[[Progress], None]
 
-FINALISTS = 3
+FINALISTS = 2
 PROOF_NUMBER = 1_000_000  # the proof's asks stand behind those of the search, however long that gets
 PROGRESS_S = 0.1
 

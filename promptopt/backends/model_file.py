@@ -17,11 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptopt.backends.requantise import can_requantise, requantise
 from promptopt.errors import ConfigError, FatalBackendError
 
 Progress = Callable[[str, int, int], None]
 """Told the stage (``downloading``, ``unpacking``) and the bytes done and in all; first with 0 bytes done."""
 
+FAST_FILE = "SmolLM2-135M-Instruct.Q8_0.gguf"
 CACHE_VARIABLE = "PROMPTOPT_CACHE"
 _WATCH_S = 0.2
 _CHUNK = 1 << 20
@@ -93,7 +95,7 @@ def locate_or_pull(explicit: str | None, progress: Progress | None = None) -> Pa
     if explicit and found is None:
         raise ConfigError(f"There is no model file {explicit}; name a GGUF file, or write embedded: for the default.")
     if found is None:
-        return pull(progress)
+        found = pull(progress)
     try:
         with found.open("rb") as file:
             is_gguf = file.read(4) == b"GGUF"
@@ -101,7 +103,7 @@ def locate_or_pull(explicit: str | None, progress: Progress | None = None) -> Pa
         raise ConfigError(f"The model file {found} cannot be read: {error.strerror}.") from None
     if not is_gguf:
         raise ConfigError(f"{found} is not a GGUF file, which is the only kind that the embedded engine reads.")
-    return found
+    return found if explicit else _fast_copy(found, progress or _silent)
 
 
 def pull(progress: Progress | None = None) -> Path:
@@ -161,6 +163,20 @@ def sha256_of(path: Path) -> str:
     except OSError:
         pass  # without a cache it is only slower
     return digest
+
+
+def _fast_copy(source: Path, tell: Progress) -> Path:
+    """Return the default model in the packing that the engine reads fastest, made once and kept in the cache."""
+    target = cache_folder() / FAST_FILE
+    if target.is_file():
+        return target
+    if not can_requantise():
+        return source
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return requantise(source, target, tell)
+    except (OSError, ValueError):
+        return source  # a full disk, or a file that this package cannot read, only makes it slower
 
 
 def _cached() -> Path:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from promptopt.example import Example
 from promptopt.strategy import Context
+from promptopt_strategies.wording import nouns, relations, reword
 
 AnswerKind = Literal["choice", "number", "json", "letter", "word", "phrase", "text"]
 
@@ -27,7 +28,7 @@ CARE = (
     "If in doubt, give the likeliest answer.",
     "Do not explain your answer.",
 )
-RESTATEMENTS = ("Task: {task}", "Your task is this. {task}", "{task} That is all that is asked.")
+RESTATEMENTS = ("Task: {task}", "Your task is this. {task}")
 OPTIONS = (
     "Answer with one of: {listed}.",
     "The answer is {either}.",
@@ -49,15 +50,12 @@ FORMS: Mapping[AnswerKind, tuple[str, ...]] = {
 CUES = ("Answer:", "Output:", "A:")
 LABELS = ("Input", "Text", "Q")
 
+# Names that mean something else in a layout.
+RESERVED = frozenset(["system", "instruction", "demos", "fields", "answer_cue", "target"])
+
 MAX_LISTED_CHARS = 400
 MAX_DEFINITION_CHARS = 90
 MAX_DEFINED = 4
-
-_ARTICLE = re.compile("a|an|the|this|each|given")
-_PHRASE_END = re.compile(
-    "is|are|was|were|be|as|of|in|on|to|for|from|by|with|at|into|than|then|among|between|about|that|which|who|whether"
-    "|if|or|and|not|it|its|all|belongs?|has|have|does|do"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def sentences(context: Context, task: str, answers: Answers) -> Mapping[str, tup
     words = _listings(answers.names, context.fields)
     return {
         "role": ROLES,
-        "task": _restatements(task, literal(context.description.strip(), context.fields)),
+        "task": _restatements(task, literal(context.description.strip(), context.fields), answers.names),
         "definition": _definitions(context, answers),
         "options": tuple(o.format(**words) for o in OPTIONS) if answers.kind == "choice" and words["listed"] else (),
         "form": tuple(f.format(**words) for f in FORMS[answers.kind] if words["listed"] or "{listed}" not in f),
@@ -112,34 +110,31 @@ def sentences(context: Context, task: str, answers: Answers) -> Mapping[str, tup
 
 
 def labels(context: Context, task: str) -> tuple[str, ...]:
-    """Return names for a single input field, likeliest first; the empty one shows the field bare."""
+    """Return names for a single input field; the empty one shows the field bare."""
     own = [name.replace("_", " ").capitalize() for name in context.fields]
-    return _unique([*own, *reversed(nouns(f"{task} {context.description}")[:3]), *LABELS, ""])[:7]
+    named = [noun.capitalize() for noun in reversed(_topics(context, task)[:3])]
+    return _unique([*own, *named, *LABELS, ""])[:7]
 
 
 def cues(context: Context, task: str, answers: Answers) -> tuple[str, ...]:
     """Return words to put just before the answer."""
     closed = ["Label:"] if answers.kind == "choice" else []
-    own = [f"{noun}:" for noun in nouns(f"{task} {context.description}")[:2]]
+    topics = _topics(context, task)
+    other = [noun for noun in nouns(reword(task)) if noun not in topics][:1]
+    named = [f"{noun.capitalize()}:" for noun in [*topics[:2], *other]]
+    spoken = [f"The {noun} is" for noun in [*topics[:2], *other]]
     # Without a cue a completion begins with a line break, so only a chat may go without.
     bare = [] if "completion" in context.modes else [""]
-    return _unique([*CUES, *closed, *own, *bare])
+    return _unique([*CUES, *closed, *named, *spoken, *bare])
 
 
-def nouns(text: str) -> list[str]:
-    """Return the head words of phrases with an article, capitalised: ``the plural of a noun`` gives both."""
-    found: list[str] = []
-    phrase: list[str] | None = None
-    for word in [*re.findall(r"[A-Za-z][A-Za-z-]*|[^\sA-Za-z]", text), "."]:
-        lower = word.lower()
-        opens = bool(_ARTICLE.fullmatch(lower))
-        if opens or _PHRASE_END.fullmatch(lower) or not word[0].isalpha():
-            if phrase:
-                found.append(phrase[-1].capitalize())
-            phrase = [] if opens else None
-        elif phrase is not None and len(phrase) < 3:
-            phrase.append(lower)
-    return list(_unique(found))
+def statements(context: Context, task: str) -> tuple[str, ...]:
+    """Return sentences about the input that the answer completes: ``The plural of {word} is``."""
+    field = context.fields[0]
+    asked = relations(f"{task} {context.description}")[:1] + relations(reword(task))[:1]
+    if len(context.fields) != 1 or field in RESERVED:
+        return ()
+    return _unique(f"The {relation} of {{{field}}} is" for relation in asked)
 
 
 def literal(text: str, fields: Iterable[str]) -> str:
@@ -149,9 +144,13 @@ def literal(text: str, fields: Iterable[str]) -> str:
     return text
 
 
-def _restatements(task: str, description: str) -> tuple[str, ...]:
+def _topics(context: Context, task: str) -> list[str]:
+    return nouns(f"{task} {context.description}")
+
+
+def _restatements(task: str, description: str, kept: Iterable[str]) -> tuple[str, ...]:
     told = task.strip()
-    restated = [text.replace("{task}", told) for text in RESTATEMENTS] if told else []
+    restated = [reword(told, kept), *(text.replace("{task}", told) for text in RESTATEMENTS)] if told else []
     return _unique([text for text in ["", description, *restated] if text != task])
 
 

@@ -14,7 +14,7 @@ from promptopt.ids import canonical_json
 from promptopt.layout import Layout, Slot, Turn, chat_layout, completion_layout, inline_layout, split_slots
 from promptopt.prompt import Demo, PartValue, Prompt
 from promptopt.strategy import Context
-from promptopt_strategies.components import Answers, cues, describe_answers, labels, sentences
+from promptopt_strategies.components import Answers, cues, describe_answers, labels, sentences, statements
 
 Level = str | bool | Layout | Mapping[str, str]
 Feature = tuple[str, str]
@@ -135,7 +135,7 @@ class Space:
     def _instruction(self, level: Mapping[str, Level]) -> str:
         task = str(level["task"])
         added = [str(level[name]) for name in ("definition", "options", "form", "care")]
-        if split_slots(task, self.fields) != [task]:  # an inline text keeps its end, where the answer goes
+        if _has_slots(task, self.fields):  # an inline text keeps its end, where the answer goes
             before = " ".join(filter(None, [str(level["role"]), *added]))
             return f"{before}\n{task}" if before else task
         gap = "\n" if "\n" in task else " "
@@ -155,8 +155,12 @@ class Space:
 
 
 def is_inline(prompt: Prompt, fields: Sequence[str]) -> bool:
-    """Say whether a prompt's own instruction shows where the fields go."""
-    return any(isinstance(segment, Slot) for segment in split_slots(prompt.instruction, fields))
+    """Say whether a prompt's own text shows where the fields go."""
+    return _has_slots(prompt.instruction, fields) or _has_slots(prompt.system, fields)
+
+
+def _has_slots(text: str, fields: Sequence[str]) -> bool:
+    return any(isinstance(segment, Slot) for segment in split_slots(text, fields))
 
 
 def _choice(name: str, own: Sequence[Level], more: Sequence[Level], names: Mapping[str, str] | None = None) -> Choice:
@@ -189,7 +193,7 @@ def _layout_choices(context: Context, seeds: Sequence[Prompt], inline: bool) -> 
         _choice("frame", own_frames, [*frames.values()] if free else [], names),
         _choice("separator", [seed.layout.separator for seed in seeds], SEPARATORS if free else ()),
         _choice("label", own_labels, _label_sets(context, seeds[0]) if free and not inline else ()),
-        _choice("echo", [False], [True] if free and inline else []),
+        _choice("echo", [False], [True] if free and _has_slots(seeds[0].instruction, context.fields) else []),
     ]
 
 
@@ -202,10 +206,19 @@ def _frames(context: Context, seeds: Sequence[Prompt]) -> dict[str, Layout]:
         turns=(Turn("text", ("{system}", "{instruction}", "{demos}", "{fields} {answer_cue}")),),
         demo="{fields} {answer_cue} {target}",
     )
+    spoken = {
+        f"text, {said}": replace(
+            text,
+            turns=(Turn("text", ("{system}", "{instruction}", "{demos}", said)),),
+            demo=f"{said} {{target}}",
+        )
+        for said in statements(context, seeds[0].instruction)
+    }
     frames = {
         "text": text,
         "text, input first": _bare(completion_layout({}, input_first=True, stop=stop)),
         "text, one line": one_line,
+        **spoken,
         "chat, demos as turns": _bare(chat_layout({}, demo_turns=True)),
         "chat": _bare(chat_layout({})),
     }
@@ -247,7 +260,7 @@ def _cue_choice(context: Context, seeds: Sequence[Prompt], answers: Answers, inl
 def _echo(task: str, cue: str, fields: Sequence[str]) -> str:
     """Return a demonstration's form that repeats the inline text from its first field on."""
     lines = task.rstrip().split("\n")
-    first = next(n for n, line in enumerate(lines) if len(split_slots(line, fields)) > 1)
+    first = next(n for n, line in enumerate(lines) if _has_slots(line, fields))
     tail = "\n".join(lines[first:])
     if cue:
         return f"{tail}\n{{answer_cue}} {{target}}"

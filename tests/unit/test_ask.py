@@ -1,6 +1,7 @@
 """The asks: fingerprints, together, flatten and unflatten, and the Dialogue that drives a strategy by hand."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,7 +24,7 @@ from promptopt.duel import Duel
 from promptopt.errors import StrategyError
 from promptopt.layout import Message
 from promptopt.prompt import Candidate
-from promptopt.strategy import Context, Dialogue, Estimate
+from promptopt.strategy import Context, Dialogue, Estimate, Need
 from tests.toy import toy_task
 
 TASK = toy_task()
@@ -150,10 +151,29 @@ def test_the_last_bit_of_an_estimate_does_not_matter_but_effects_are_told() -> N
     ]
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"estimates": (0.5, float("nan"))},
+        {"p_best": float("nan")},
+        {"effects": (Effect("cue", "A", 0.1, -float("inf"), 1.0, 1),)},
+    ],
+)
+def test_a_recommendation_holds_finite_numbers_and_ranks_something(numbers: dict[str, Any]) -> None:
+    with pytest.raises(StrategyError, match="not finite"):
+        Recommend((SEED,), **numbers)
+    with pytest.raises(StrategyError, match="empty ranking"):
+        Recommend(())
+
+
 class TwoQuestions:
     """Asks twice, notes what it heard, and whether it was closed."""
 
-    name, version, needs, control, profiles = "two", "1", frozenset[Any](), False, {}
+    name: ClassVar = "two"
+    version: ClassVar = "1"
+    needs: ClassVar = frozenset[Need]()
+    control: ClassVar = False
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self) -> None:
         self.heard: list[Any] = []

@@ -14,7 +14,7 @@ DEMO = Demo({"text": "fine"}, "good")
 
 def test_the_id_is_the_content() -> None:
     prompt = Prompt.of("Judge.", LAYOUT, system="S", demos=(DEMO,), answer_cue="A:")
-    assert prompt.id == Prompt(dict(reversed(prompt.parts.items()))).id
+    assert prompt.id == Prompt(dict(reversed(list(prompt.parts.items())))).id
     assert prompt == Prompt.from_json(prompt.to_json())
     others = [
         prompt.replace(instruction="Judge!"),

@@ -1,0 +1,118 @@
+"""IRace, its effect model and its scoreboard."""
+
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from promptopt.ask import Evaluate
+from promptopt.errors import ConfigError
+from promptopt.ids import content_hash
+from promptopt.testing.simulation import sample_context, simulate
+from promptopt_strategies.effects import Observation, fit_effects
+from promptopt_strategies.irace import IRace
+
+
+def by_cue(candidate, example):
+    """Right with demonstrations and the cue ``A:``, on most rows."""
+    quality = 0.2 + 0.4 * bool(candidate.prompt.demos) + 0.3 * (candidate.prompt.answer_cue == "A:")
+    return float(int(content_hash(candidate.id, example.id)[:8], 16) / 0xFFFFFFFF < quality)
+
+
+class TestSearch:
+    @pytest.mark.parametrize("plan", [1, 7, 40, 150, 300])
+    @pytest.mark.parametrize("profile", sorted(IRace.profiles))
+    def test_uses_nearly_all_of_the_plan_and_never_more(self, plan, profile):
+        result = simulate(IRace(**IRace.profiles[profile]), sample_context(plan), by_cue)
+        assert not result.overspent
+        assert plan - 2 * IRace.block <= result.evaluations <= plan
+
+    def test_asks_for_no_pair_twice(self):
+        result = simulate(IRace(), sample_context(300), by_cue)
+        asks = [ask for ask in result.simple_asks if isinstance(ask, Evaluate)]
+        assert sum(len(ask.candidates) * len(ask.examples) for ask in asks) == result.evaluations
+
+    def test_finds_what_matters(self):
+        best = simulate(IRace(), sample_context(300), by_cue).best.prompt
+        assert best.demos
+        assert best.answer_cue == "A:"
+
+    def test_says_why(self):
+        effects = simulate(IRace(), sample_context(600), by_cue).recommendations[-1].effects
+        found = {(effect.choice, effect.level): effect for effect in effects}
+        assert found["demos", "0"].estimate < 0
+        assert found["cue", "A:"].estimate > 0
+        sizes = [abs(effect.estimate) for effect in effects]
+        assert sizes == sorted(sizes, reverse=True)
+
+    def test_the_seed_is_in_the_first_and_in_the_last_race(self):
+        context = sample_context(300)
+        asks = [ask for ask in simulate(IRace(), context, by_cue).simple_asks if isinstance(ask, Evaluate)]
+        assert context.seeds[0].id in {candidate.id for candidate in asks[0].candidates}
+        assert sum(context.seeds[0].id in {c.id for c in ask.candidates} for ask in asks) >= 2
+
+    def test_keeps_a_seed_that_nothing_beats(self):
+        context = sample_context(300)
+        result = simulate(IRace(), context, lambda candidate, _: float(candidate.id == context.seeds[0].id))
+        assert result.best.prompt.id == context.seeds[0].id
+
+    def test_few_rows_are_used_fully(self):
+        context = sample_context(150)
+        result = simulate(IRace(), replace(context, search=context.search[:6]), by_cue)
+        assert result.evaluations > 130
+
+    def test_a_space_without_choices_ends(self):
+        context = sample_context(300, editable=())
+        assert simulate(IRace(), context, by_cue).best.prompt.id == context.seeds[0].id
+
+    def test_equal_seeds_ask_the_same_and_others_do_not(self):
+        first, again, other = (simulate(IRace(), sample_context(150, seed=s), by_cue) for s in (1, 1, 2))
+        assert [ask.fingerprint() for ask in first.asks] == [ask.fingerprint() for ask in again.asks]
+        assert [ask.fingerprint() for ask in first.asks] != [ask.fingerprint() for ask in other.asks]
+
+    @pytest.mark.parametrize("settings", [{"block": 0}, {"reserve": 1.5}, {"cross": math.nan}])
+    def test_settings_without_sense_are_refused(self, settings):
+        with pytest.raises(ConfigError):
+            IRace(**settings)
+
+
+class TestEffects:
+    def planted(self, n=600):
+        """Return calls in which the cue is worth much, the role nothing, and one demonstration harms."""
+        rng, seen = Random(5), []
+        for number in range(n):
+            cue, role, demo = rng.choice("ab"), rng.choice("xy"), rng.random() < 0.3
+            chance = 1 / (1 + math.exp(-(1.5 * (cue == "a") - 1.5 * demo)))
+            features = [("cue", cue), ("role", role), *([("demo", "bad")] if demo else [])]
+            score = float(rng.random() < chance)
+            seen.append(Observation(tuple(features), f"{cue}{role}{demo}{number % 9}", f"row {number % 20}", score))
+        return seen
+
+    def test_planted_signs_are_found_with_intervals(self):
+        table = {(e.choice, e.level): e for e in fit_effects(self.planted()).table()}
+        assert table["cue", "a"].low > 0 > table["cue", "b"].high
+        assert table["demo", "bad"].high < 0
+        assert table["role", "x"].low < 0 < table["role", "x"].high
+        assert all(-1 <= e.low <= e.estimate <= e.high <= 1 and e.n > 0 for e in table.values())
+
+    def test_a_fit_starts_from_the_last_one_and_ends_the_same(self):
+        seen = self.planted()
+        warm, cold = fit_effects(seen, fit_effects(seen[:300])), fit_effects(seen)
+        assert warm.weights == pytest.approx(cold.weights, abs=1e-6)
+
+    def test_prompts_of_better_choices_are_predicted_better(self):
+        model = fit_effects(self.planted())
+        good, bad = [("cue", "a")], [("cue", "b"), ("demo", "bad")]
+        assert model.predict(good) > model.predict(bad)
+        assert model.predict([("cue", "never seen")]) == model.predict([])
+
+    def test_draws_differ_but_not_between_equal_streams(self):
+        model = fit_effects(self.planted())
+        worth = [model.draw(Random(seed)).predict([("cue", "a")]) for seed in (1, 1, 2)]
+        assert worth[0] == worth[1] != worth[2]
+
+    def test_fractions_and_constants_are_fitted(self):
+        for score in (0.0, 0.5, 1.0):
+            model = fit_effects([Observation((("cue", "a"),), "p", f"{n}", score) for n in range(5)])
+            assert all(map(math.isfinite, model.weights))

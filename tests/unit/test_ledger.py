@@ -1,0 +1,124 @@
+"""Ledger: every call is reserved before it is sent, so no cap is passed, and what room there is gets used."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from promptopt.backends.base import Reply, Request
+from promptopt.budget import Budget, Prices, Spend, Usage
+from promptopt.layout import Message
+from promptopt.ledger import BudgetSpentError, Ledger
+from tests.fakes import FakeBackend
+
+
+def requests(n: int, text: str = "one two") -> list[tuple[int, Request]]:
+    return [(i, Request("chat", (Message("user", f"{text} {i}"),), max_tokens=5)) for i in range(n)]
+
+
+def run(ledger: Ledger, backend: FakeBackend, n: int) -> tuple[list[int], str]:
+    """Return which requests were answered, and the cap that ended it."""
+    done: list[int] = []
+    try:
+        done.extend(arrival[0] for arrival in ledger.run(backend, requests(n)) if arrival)
+    except BudgetSpentError as spent:
+        return done, spent.unit
+    return done, ""
+
+
+def test_without_caps_all_is_answered_and_counted() -> None:
+    ledger = Ledger(Budget(evaluations=1), Spend(calls=3, tokens=10))
+    done, unit = run(ledger, FakeBackend(), 10)
+    assert (done, unit) == (list(range(10)), "")
+    assert (ledger.spend.calls, ledger.spend.tokens) == (13, 10 + 10 * 4)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+def test_a_cap_of_calls_is_used_to_the_last_and_not_passed(concurrency: int) -> None:
+    ledger = Ledger(Budget(calls=10), Spend(calls=3))
+    backend = FakeBackend(concurrency=concurrency)
+    done, unit = run(ledger, backend, 20)
+    assert (len(done), len(backend.asked), unit) == (7, 7, "calls")
+
+
+def test_a_cap_that_is_just_enough_is_no_stop() -> None:
+    assert run(Ledger(Budget(calls=10), Spend()), FakeBackend(), 10) == (list(range(10)), "")
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_what_was_reserved_and_not_used_is_used_after_all(concurrency: int) -> None:
+    """A request may take up to 22 tokens and takes 4: of 400 tokens nearly all are used, however many are in flight."""
+    ledger = Ledger(Budget(tokens=400), Spend())
+    done, unit = run(ledger, FakeBackend(concurrency=concurrency), 1_000)
+    assert unit == "tokens"
+    assert 400 - 23 <= ledger.spend.tokens <= 400
+    assert len(done) == ledger.spend.tokens // 4
+
+
+def test_what_is_held_back_is_not_spent_until_it_is_released() -> None:
+    ledger = Ledger(Budget(calls=10), Spend())
+    ledger.hold(Spend(calls=6))
+    assert len(run(ledger, FakeBackend(), 20)[0]) == 4
+    ledger.hold(Spend())
+    assert len(run(ledger, FakeBackend(), 20)[0]) == 6
+
+
+def test_prices_are_charged_and_handed_on_so_that_the_store_keeps_them() -> None:
+    ledger = Ledger(Budget(), Spend(), {"fake:": Prices(1.0, 2.0)})
+    replies = [arrival[1] for arrival in ledger.run(FakeBackend(), requests(3)) if arrival]
+    each = (3 * 1.0 + 1 * 2.0) / 1e6
+    assert [reply.usage.cost_usd for reply in replies] == pytest.approx([each] * 3)
+    assert ledger.spend.usd == pytest.approx(3 * each)
+
+
+def test_a_cost_that_the_server_tells_counts_more_than_the_price() -> None:
+    def dear(request: Request) -> Reply:
+        return Reply("ok", "x", Usage(3, 1, cost_usd=0.25))
+
+    ledger = Ledger(Budget(usd=0.6), Spend(), {"fake:": Prices(1.0, 2.0)})
+    done, unit = run(ledger, FakeBackend(dear, concurrency=1), 9)
+    assert (len(done), unit) == (3, "usd")
+
+
+def test_a_cap_of_money_holds_by_the_bound_of_each_call() -> None:
+    price = Prices(1.0, 1_000.0)
+    ledger = Ledger(Budget(usd=0.02), Spend(), {"fake:": price})
+    done, unit = run(ledger, FakeBackend(concurrency=8), 1_000)
+    assert unit == "usd"
+    assert 0.02 - price.cost_usd(30, 5) <= ledger.spend.usd <= 0.02
+    assert len(done) > 10
+
+
+def test_time_that_is_spent_stops_it() -> None:
+    done, unit = run(Ledger(Budget(seconds=5), Spend(seconds=6)), FakeBackend(), 3)
+    assert (done, unit) == ([], "seconds")
+
+
+def test_calls_cancelled_in_flight_are_charged_in_full() -> None:
+    ledger = Ledger(Budget(), Spend())
+    with closing(ledger.run(FakeBackend(concurrency=4), requests(10))) as arrivals:
+        next(arrivals)
+    assert ledger.lost == Spend(calls=3, tokens=3 * (len("one two 0") + 8 + 5))
+    assert ledger.spend.calls == 4
+    assert run(ledger, FakeBackend(), 2)[0] == [0, 1], "and nothing stays reserved"
+    assert ledger.spend.calls == 6
+
+
+def test_every_attempt_is_a_call() -> None:
+    ledger = Ledger(Budget(), Spend())
+    run(ledger, FakeBackend(lambda request: Reply("failed", attempts=5, error="gone")), 2)
+    assert ledger.spend.calls == 10
+
+
+def test_a_tick_of_the_backend_is_handed_on() -> None:
+    arrivals = list(Ledger(Budget(), Spend()).run(FakeBackend(ticks=True), requests(2)))
+    assert [arrival is None for arrival in arrivals] == [True, False, True, False]
+
+
+def test_a_text_with_lone_surrogates_has_a_bound() -> None:
+    broken = replace(requests(1)[0][1], messages=(Message("user", "\ud83d"),))
+    assert len(list(Ledger(Budget(tokens=100), Spend()).run(FakeBackend(), [(0, broken)]))) == 1
+
+
+def test_no_requests_cost_nothing_even_where_nothing_is_left() -> None:
+    assert list(Ledger(Budget(calls=1), Spend(calls=1)).run(FakeBackend(), [])) == []
