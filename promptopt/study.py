@@ -32,6 +32,7 @@ Observer = Callable[[Progress], None]
 FINALISTS = 2
 PROOF_NUMBER = 1_000_000  # the proof's asks stand behind those of the search, however long that gets
 PROGRESS_S = 0.1
+RENEW_S = 60.0
 
 
 class PlanSpentError(Exception):
@@ -118,6 +119,7 @@ class Study:
         self._journal = Journal(store, row.id, self._services())
         self._observer = observer
         self._shown = 0.0
+        self._renewed = time.monotonic()
         self._trials: dict[str, TrialRow] = {}
         self._evaluations: dict[str, Evaluation] = {}
         self._consumed: set[tuple[str, str]] = set()
@@ -205,7 +207,7 @@ class Study:
         self._plan(number, asks)
         self._hold()
         begun = len(self._consumed)
-        answers = self._journal.answer(number, asks, lambda done, _: self._show("search", begun + done))
+        answers = self._journal.answer(number, asks, lambda done, _: self._tick("search", begun + done))
         for path, inner in asks.items():
             if isinstance(inner, Evaluate):
                 self._take(inner, answers[path])
@@ -219,7 +221,7 @@ class Study:
         path = f"proof/{number}"
         purpose = ask.purpose if isinstance(ask, Evaluate) else ask.kind
         answers = self._journal.answer(
-            PROOF_NUMBER + number, {path: ask}, lambda done, total: self._show(purpose, done, total)
+            PROOF_NUMBER + number, {path: ask}, lambda done, total: self._tick(purpose, done, total)
         )
         self._store_seconds()
         return Evaluated(answers[path], 0)
@@ -300,8 +302,11 @@ class Study:
             test_use=test_use,
         )
 
-    def _show(self, phase: str, done: int, total: int | None = None) -> None:
+    def _tick(self, phase: str, done: int, total: int | None = None) -> None:
         now = time.monotonic()
+        if now - self._renewed > RENEW_S:
+            self._renewed = now
+            self.store.renew_lease(self.row.id)
         if self._observer is None or now - self._shown < PROGRESS_S:
             return
         self._shown = now

@@ -27,6 +27,7 @@ INSTALL = 'pip install -e ".[embedded]"'
 N_CTX = 2048
 TOP_LOGPROBS = 300
 MAX_THREADS = 4
+SPIN_COUNT = "20000"
 THREADS_VARIABLE = "PROMPTOPT_THREADS"
 
 # A cancelled request ends at the next batch of the prompt, so a batch must not take long; 2048 is 2% faster.
@@ -234,6 +235,8 @@ def _cores() -> int:
 
 
 def _import_engine() -> Any:
+    # Its threads wait for each other by spinning; unbounded, that is ruinous as soon as others want the cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     try:
         import xllamacpp
     except ImportError as error:

@@ -6,6 +6,7 @@ LoopThread lives here. Nothing outside the backends knows that there is an event
 import asyncio
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from queue import Empty, SimpleQueue
@@ -54,8 +55,8 @@ class LoopThread:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the loop runs, in this process."""
-        return not self.is_foreign and not self._loop.is_closed()
+        """Whether the loop runs, in this process, and the interpreter is not on its way out."""
+        return not self.is_foreign and not self._loop.is_closed() and not sys.is_finalizing()
 
     def require_usable(self) -> None:
         """Refuse to work when closed, or in a forked child.

@@ -38,9 +38,9 @@ def test_a_row_that_lacks_a_field_is_named() -> None:
 def test_choices_are_those_that_all_examples_share() -> None:
     task = toy_task()
     assert task.choices == ("red", "green", "blue")
-    open_row = Example({"input": "another"}, "red")
-    mixed = Dataset("mixed", task.dataset.train, (open_row,))
-    assert replace(task, dataset=mixed).choices == ()
+    for others in ((), ("red", "green")):
+        mixed = Dataset("mixed", task.dataset.train, (Example({"input": "another"}, "red", others),))
+        assert replace(task, dataset=mixed).choices == ()
 
 
 def test_the_hash_changes_with_all_that_a_score_depends_on() -> None:
