@@ -3,45 +3,35 @@
 Every other door (command line, pages, pipelines) goes through here.
 """
 
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from promptopt import plugins
 from promptopt.ask import Evaluate
-from promptopt.backends.address import open_backend
-from promptopt.backends.base import Backend
-from promptopt.budget import Budget, Prices
-from promptopt.catalogue import embedded_file
+from promptopt.budget import Budget
 from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec
-from promptopt.errors import ConfigError, StudyMismatchError
+from promptopt.errors import ConfigError, StudyError
 from promptopt.evaluation import Evaluation
-from promptopt.evaluator import Evaluator
+from promptopt.evaluator import Evaluator, TooManyFailuresError
 from promptopt.example import Split
 from promptopt.ids import content_hash
 from promptopt.journal import Journal, Services
-from promptopt.ledger import Ledger
+from promptopt.ledger import BudgetSpentError, Ledger
+from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.prompt import Candidate
-from promptopt.proof import baselines, calls_needed
-from promptopt.registry import configure
 from promptopt.result import Progress, Result, evaluation_json
-from promptopt.settings import settings_of
 from promptopt.statistics import mean_interval
-from promptopt.store.rows import StudyRow
 from promptopt.store.store import Store
-from promptopt.study import FINALISTS, Observer, Setup, Study
+from promptopt.study import Observer, Setup, Study
 from promptopt.task import Task
 from promptopt.verdict import per_class
 
-Download = Callable[[str, int, int], None]
 Data = str | Path | Sequence[Mapping[str, Any]]
 
-FORK_SEEDS = 3
 FEW_TEST = 100
 
 
@@ -110,17 +100,17 @@ def open_study(
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(spec.store))
         task = task or load_task(spec)
-        if fork_of:
-            task = replace(task, seeds=(*task.seeds, *_best_prompts(store, fork_of)))
-        setup = _setup(stack, spec, task, download)
-        yield Study(store, _row(store, spec, setup), setup, observer)
+        added = added_seeds(store, spec, fork_of)
+        task = replace(task, seeds=(*task.seeds, *added))
+        setup = open_setup(stack, spec, task, download)
+        yield Study(store, study_row(store, spec, setup, added), setup, observer)
 
 
 def preview(study: Study) -> dict[str, Any]:
     """Return what a study will take at most, before anything is spent."""
     setup = study.setup
     estimate = setup.strategy.estimate(setup.context)
-    proof = calls_needed(len(baselines(setup.task)) + FINALISTS, setup.task.dataset)
+    proof = setup.proof_calls
     price = setup.prices.get(setup.task_model.address)
     return {
         "search_evaluations": estimate.evaluations,
@@ -230,6 +220,7 @@ def evaluate(
 
     Raises:
         ConfigError: The split is empty.
+        StudyError: A cap was reached, or too many calls failed.
     """
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(spec.store))
@@ -237,10 +228,10 @@ def evaluate(
         examples = task.dataset.split(split)
         if not examples:
             raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
-        setup = _setup(stack, spec, task, download)
-        digest = content_hash(_identity(spec, setup))
-        row = _row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup)
-        ledger = Ledger(spec.budget, store.spend(row.id))
+        setup = open_setup(stack, spec, task, download)
+        digest = content_hash(identity_of(spec, setup))
+        row = study_row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup)
+        ledger = Ledger(spec.budget, store.spend(row.id), setup.prices)
         evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=row.id)
         begun = time.monotonic()
 
@@ -251,10 +242,15 @@ def evaluate(
 
         candidate = Candidate(task.seeds[0])
         journal = Journal(store, row.id, Services(evaluator, None))
-        evaluation = journal.answer(0, {split: Evaluate([candidate], examples, split)}, tick)[split][0]
-        store.update_study(row.id, state="finished")
         if split == "test":
-            store.record_test_use(task.dataset.hash, row.id)
+            store.record_test_use(task.dataset.test_hash, row.id)
+        try:
+            evaluation = journal.answer(0, {split: Evaluate([candidate], examples, split)}, tick)[split][0]
+        except (BudgetSpentError, TooManyFailuresError) as stop:
+            raise StudyError(f"Stopped: {stop}; what came in is stored and is not called again.") from None
+        finally:
+            store.charge(row.id, ledger.lost)
+        store.update_study(row.id, state="finished")
         return Measured(task, split, candidate, evaluation)
 
 
@@ -280,93 +276,3 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
         store=options.get("store", StudySpec.store),
         cache=options.get("cache", StudySpec.cache),
     )
-
-
-def _setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download | None) -> Setup:
-    strategy = configure(spec.strategy.name, spec.strategy.profile, spec.strategy.settings)
-    for address in (spec.model.task, spec.model.optimizer or ""):
-        if address.startswith("embedded:"):
-            embedded_file(address.removeprefix("embedded:"), download)
-    model = _opened(stack, spec.model.task, task, spec.model.options)
-    optimizer = model
-    if spec.model.optimizer and spec.model.optimizer != spec.model.task:
-        optimizer = _opened(stack, spec.model.optimizer, task, {})
-    price = spec.model.price
-    if spec.budget.usd is not None and price is None and not spec.model.task.startswith(("embedded", "simulated")):
-        raise ConfigError(
-            f"budget: usd = {spec.budget.usd}, but the price of {spec.model.task} is not known; give it in dollars a "
-            "million tokens read and written, such as --price 0.15,0.60."
-        )
-    prices = {spec.model.task: Prices(*price)} if price else {}
-    return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices)
-
-
-def _opened(stack: ExitStack, address: str, task: Task, options: Mapping[str, str]) -> Backend:
-    examples = [*task.dataset.train, *task.dataset.dev, *task.dataset.test]
-    backend = open_backend(address, examples=examples, options=options)
-    stack.callback(backend.close)
-    return backend
-
-
-def _row(store: Store, spec: StudySpec, setup: Setup) -> StudyRow:
-    """Return the stored study of these settings, made now if there is none."""
-    identity = _identity(spec, setup)
-    digest = content_hash(identity)
-    name = spec.name or f"{setup.task.name}-{setup.strategy.name}-{digest[:4]}"
-    row = store.study(name)
-    if row is not None and row.config_hash != digest:
-        stored = row.config["identity"]
-        changed = [key for key in identity if identity[key] != stored.get(key)]
-        raise StudyMismatchError(
-            f"The study '{name}' in {spec.store} was made with another {', '.join(changed)}; give this one another "
-            f"name with --study, or start from its best prompts with --fork {name}."
-        )
-    if row is None:
-        store.put_dataset(setup.task.dataset)
-        store.put_prompts(setup.task.seeds)
-        row = StudyRow(
-            id=0,
-            name=name,
-            config={"identity": identity, "spec": asdict(replace(spec, name=name))},
-            config_hash=digest,
-            seed=spec.seed,
-            versions=_versions(setup),
-            dataset_hash=setup.task.dataset.hash,
-        )
-        row = replace(row, id=store.create_study(row))
-    return row
-
-
-def _identity(spec: StudySpec, setup: Setup) -> dict[str, Any]:
-    """Return all that decides what a study does; caps on spending are not among it."""
-    task = setup.task
-    optimizer = setup.optimizer_model if "write" in setup.strategy.needs else None
-    return {
-        "dataset": task.dataset.hash,
-        "metric": task.metric.key,
-        "seed prompts": [seed.id for seed in task.seeds],
-        "decoding": asdict(task.decoding),
-        "editable parts": list(task.editable),
-        "task model": setup.task_model.model_key,
-        "optimizer model": optimizer.model_key if optimizer else None,
-        "strategy": [setup.strategy.name, setup.strategy.version],
-        "strategy settings": settings_of(setup.strategy),
-        "plan": setup.plan,
-        "seed": spec.seed,
-    }
-
-
-def _versions(setup: Setup) -> dict[str, str]:
-    names = ("promptopt", "numpy", "sqlalchemy")
-    strategy = {setup.strategy.name: setup.strategy.version}
-    return {"python": platform.python_version(), **{name: version(name) for name in names}, **strategy}
-
-
-def _best_prompts(store: Store, name: str) -> list[Any]:
-    row = store.study(name)
-    if row is None:
-        raise ConfigError(f"--fork {name}: there is no study of this name; see: promptopt studies list.")
-    asks = [ask for ask in store.journal(row.id) if ask.kind == "recommend" and ask.payload]
-    if not asks or asks[-1].payload is None:
-        return []
-    return [store.prompt(prompt_id) for prompt_id in asks[-1].payload["ranking"][:FORK_SEEDS]]

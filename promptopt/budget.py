@@ -65,7 +65,7 @@ class Spend:
 
     Args:
         evaluations: Pairs of prompt and example consumed by the search, cached or not, each counted once.
-        calls: Model calls that were sent, of every role.
+        calls: Model calls, of every role; a call that had to be retried counts once, as it is billed.
         tokens: Tokens read and written by those calls.
         usd: Money in US dollars.
         seconds: Wall time of work on the study, summed over its sessions.

@@ -55,13 +55,15 @@ class ModelSpec:
         task: The model whose prompt is sought.
         optimizer: The model that writes prompts; the task model if left out.
         options: Options of the backend, such as ``concurrency`` or ``threads``.
-        price: US dollars a million tokens, read and written.
+        price: US dollars a million tokens of the task model, read and written.
+        optimizer_price: The same of the optimizer model, where it is another one.
     """
 
     task: str = DEFAULT_MODEL
     optimizer: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     price: tuple[float, float] | None = None
+    optimizer_price: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "max_tokens": "a whole number", "scoring": "text", "mode": "text", "editable": "a list of texts",
         "name": "text", "description": "text",
     },
-    "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]"},
+    "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]",
+              "optimizer_price": "two numbers such as [0.15, 0.6]"},
     "strategy": {"name": "text", "profile": "text", "settings": "a table"},
     "budget": {
         "evaluations": "a whole number", "calls": "a whole number", "tokens": "a whole number", "usd": "a number",

@@ -80,8 +80,13 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """The hash of every example of every split."""
+        """The hash of every example of every split, whatever their order in the file."""
         return content_hash(*[sorted(example.id for example in self.split(name)) for name in SPLITS])
+
+    @cached_property
+    def test_hash(self) -> str:
+        """The hash of the test examples, whatever their order, by which looks at them are counted."""
+        return content_hash(sorted(example.id for example in self.test))
 
     @cached_property
     def pool(self) -> tuple[Example, ...]:
@@ -113,12 +118,9 @@ def by_hash(examples: Iterable[Example], salt: str = "") -> list[Example]:
 
 
 def _cut(train: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Return pool and search, both ordered by hash, so that a file sorted otherwise makes the same study."""
     if len(train) < 2:
         return (), tuple(train)
     n_pool = min(POOL_LIMIT, max(1, round(len(train) * POOL_SHARE)))
     ordered = by_hash(train, "pool")
-    pool = {example.id for example in ordered[:n_pool]}
-    return (
-        tuple(example for example in train if example.id in pool),
-        tuple(example for example in train if example.id not in pool),
-    )
+    return tuple(ordered[:n_pool]), tuple(ordered[n_pool:])

@@ -54,14 +54,22 @@ class Journal:
         """
         for path, ask in asks.items():
             self._check(path, ask)
-        fresh = {path: ask for path, ask in asks.items() if not self._is_answered(path)}
+        fresh = {path: ask for path, ask in asks.items() if not self.is_answered(path)}
         self._store.open_asks(self._study_id, [_row(number, path, ask) for path, ask in fresh.items()])
         answers = {path: self._recorded(path, ask) for path, ask in asks.items() if path not in fresh}
+        for path, answer in answers.items():
+            if _digest(answer) != self._rows[path].digest:
+                raise ReplayError(f"The stored answer to ask {path} is not the one that was given; fork the study.")
         answers |= self._serve(fresh, on_tick)
         return answers
 
-    def _is_answered(self, path: str) -> bool:
+    def is_answered(self, path: str) -> bool:
+        """Whether the answer to the ask of this path is recorded."""
         return path in self._rows and self._rows[path].state == "answered"
+
+    def holds(self, path: str) -> bool:
+        """Whether there is an ask of this path."""
+        return path in self._rows
 
     def _check(self, path: str, ask: Ask[Any]) -> None:
         row = self._rows.get(path)

@@ -121,7 +121,7 @@ class Ledger:
         usage = reply.usage
         price = self._prices.get(address, Prices())
         usd = usage.cost_usd or price.cost_usd(usage.prompt_tokens, usage.completion_tokens)
-        self.spend = self.spend + Spend(calls=reply.attempts, tokens=usage.tokens, usd=usd)
+        self.spend = self.spend + Spend(calls=1, tokens=usage.tokens, usd=usd)
         return replace(reply, usage=replace(usage, cost_usd=usd))
 
     def _charge_lost(self) -> None:

@@ -72,7 +72,7 @@ def prove(entrants: Mapping[str, Candidate], dataset: Dataset) -> Search[Proof]:
         One Evaluate on dev (on the search examples where there is no dev), one on test.
     """
     candidates = tuple(entrants.values())
-    examples = dataset.dev or dataset.search
+    examples = by_hash(dataset.dev or dataset.search)
     answer = yield from Evaluate(candidates, examples, "dev")
     finalists = tuple(map(Finalist, entrants, candidates, answer.evaluations))
     if not dataset.test:
@@ -81,7 +81,7 @@ def prove(entrants: Mapping[str, Candidate], dataset: Dataset) -> Search[Proof]:
         return Proof(finalists, chosen, verdict)
     chosen = choose(answer.evaluations)
     pair = candidates[:1] if chosen == 0 else (candidates[0], candidates[chosen])
-    test = (yield from Evaluate(pair, dataset.test, "test")).evaluations
+    test = (yield from Evaluate(pair, by_hash(dataset.test), "test")).evaluations
     return Proof(finalists, chosen, judge_verdict(test[0], test[-1]), test[0], test[-1])
 
 

@@ -55,8 +55,8 @@ def study_spec(store_path: str, name: str) -> Mapping[str, Any]:
         UnknownNameError: There is no such study.
     """
     with _open(store_path) as store:
-        spec: Mapping[str, Any] = _find(store, name).config["spec"]
-        return spec
+        row = _find(store, name)
+        return {**row.config["spec"], "budget": dict(row.budget) or row.config["spec"]["budget"]}
 
 
 def delete_study(store_path: str, name: str) -> None:

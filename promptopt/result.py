@@ -40,7 +40,7 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """The time that this phase still needs at the present pace."""
-        return (self.total - self.done) / self.calls_per_s if self.calls_per_s else None
+        return max(0, self.total - self.done) / self.calls_per_s if self.calls_per_s else None
 
 
 @dataclass(frozen=True)

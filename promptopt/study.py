@@ -35,6 +35,10 @@ PROGRESS_S = 0.1
 RENEW_S = 60.0
 
 
+class SearchClosedError(Exception):
+    """The proof has begun in an earlier session, so that the search must not go on."""
+
+
 class PlanSpentError(Exception):
     """The search asks for more evaluations than its plan has left: it ends, as planned."""
 
@@ -80,6 +84,11 @@ class Setup:
         return self.budget.evaluations or 0
 
     @property
+    def proof_calls(self) -> int:
+        """How many calls the proof makes at most."""
+        return calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
+
+    @property
     def context(self) -> Context:
         """What the strategy may know."""
         task = self.task
@@ -112,18 +121,8 @@ class Study:
         self.store = store
         self.row = row
         self.setup = setup
-        spent = store.spend(row.id)
-        self._ledger = Ledger(setup.budget, spent, setup.prices)
-        self._stored_seconds = spent.seconds
-        self._first_spend = spent
-        self._journal = Journal(store, row.id, self._services())
         self._observer = observer
-        self._shown = 0.0
-        self._renewed = time.monotonic()
-        self._trials: dict[str, TrialRow] = {}
-        self._evaluations: dict[str, Evaluation] = {}
-        self._consumed: set[tuple[str, str]] = set()
-        self._recommended: Recommend | None = None
+        self._begin()
 
     def run(self) -> Result:
         """Run or resume the study to its end, or until a cap, a failing model or Ctrl-C pauses it.
@@ -132,13 +131,20 @@ class Study:
             Every ask, call and answer as it comes; the result at the end.
 
         Raises:
+            ConfigError: The cap on calls leaves nothing for the search.
             StudyBusyError: Another process works on it.
             ReplayError: The strategy asks something else than the journal holds.
             FatalBackendError: The model cannot be used at all.
         """
+        if self.setup.budget.calls is not None and self.setup.budget.calls <= self.setup.proof_calls:
+            raise ConfigError(
+                f"budget: calls = {self.setup.budget.calls} leaves nothing for the search: the proof alone takes up "
+                f"to {self.setup.proof_calls}; allow more, or give fewer dev and test examples."
+            )
         self.store.acquire_lease(self.row.id)
-        self.store.update_study(self.row.id, state="running")
         try:
+            self._begin()
+            self.store.update_study(self.row.id, state="running")
             reason = self._search()
             searched = self._ledger.spend
             proof = self._prove()
@@ -155,6 +161,21 @@ class Study:
             self._store_seconds()
             self.store.charge(self.row.id, self._ledger.lost)
             self.store.release_lease(self.row.id)
+
+    def _begin(self) -> None:
+        """Read what the store holds; once the lease is held, nobody else changes it."""
+        spent = self.store.spend(self.row.id)
+        self._ledger = Ledger(self.setup.budget, spent, self.setup.prices)
+        self._stored_seconds = spent.seconds
+        self._first_spend = spent
+        self._journal = Journal(self.store, self.row.id, self._services())
+        self._shown = 0.0
+        self._renewed = time.monotonic()
+        self._trials: dict[str, TrialRow] = {}
+        self._evaluations: dict[str, Evaluation] = {}
+        self._consumed: set[tuple[str, str]] = set()
+        self._recommended: Recommend | None = None
+        self._test_use = 0
 
     def _services(self) -> Services:
         setup = self.setup
@@ -173,6 +194,8 @@ class Study:
             self._drive(search, self._search_step)
         except PlanSpentError:
             return "the plan is used"
+        except SearchClosedError:
+            return "the search was closed before its plan was used"
         except BudgetSpentError as spent:
             if self._recommended is None:
                 raise
@@ -205,6 +228,8 @@ class Study:
     def _search_step(self, number: int, ask: Ask[Any]) -> Any:
         asks = dict(flatten(ask, str(number)))
         self._plan(number, asks)
+        if self._journal.holds("proof/0") and not all(map(self._journal.is_answered, asks)):
+            raise SearchClosedError
         self._hold()
         begun = len(self._consumed)
         answers = self._journal.answer(number, asks, lambda done, _: self._tick("search", begun + done))
@@ -214,12 +239,15 @@ class Study:
                 answers[path] = Evaluated(answers[path], self.setup.plan - len(self._consumed))
             elif isinstance(inner, Recommend):
                 self._recommended = inner
+                self.store.put_prompts([candidate.prompt for candidate in inner.ranking])
         self._store_seconds()
         return unflatten(ask, str(number), answers)
 
     def _proof_step(self, number: int, ask: Ask[Any]) -> Any:
         path = f"proof/{number}"
         purpose = ask.purpose if isinstance(ask, Evaluate) else ask.kind
+        if purpose == "test":
+            self._test_use = self.store.record_test_use(self.setup.task.dataset.test_hash, self.row.id)
         answers = self._journal.answer(
             PROOF_NUMBER + number, {path: ask}, lambda done, total: self._tick(purpose, done, total)
         )
@@ -246,11 +274,10 @@ class Study:
 
     def _hold(self) -> None:
         """Keep back what the proof will need, at the pace seen so far."""
-        entrants = len(baselines(self.setup.task)) + FINALISTS
-        calls = calls_needed(entrants, self.setup.task.dataset)
-        spend = self._ledger.spend
-        seconds = calls * spend.seconds / spend.calls if spend.calls else 0.0
-        self._ledger.hold(Spend(calls=calls, seconds=seconds))
+        calls, spend = self.setup.proof_calls, self._ledger.spend
+        pace = calls / spend.calls if spend.calls else 0.0
+        held = Spend(calls=calls, tokens=round(spend.tokens * pace), usd=spend.usd * pace, seconds=spend.seconds * pace)
+        self._ledger.hold(held)
 
     def _take(self, ask: Evaluate, evaluations: Sequence[Evaluation]) -> None:
         """Add what an Evaluate brought to the trials."""
@@ -272,9 +299,7 @@ class Study:
             if c.id in self._trials
         ]
         self.store.put_trials(self.row.id, rows)
-        dataset = self.setup.task.dataset
-        test_use = self.store.record_test_use(dataset.hash, self.row.id) if dataset.test else 0
-        result = self._result("finished", reason, searched, proof, test_use)
+        result = self._result("finished", reason, searched, proof)
         self.store.update_study(self.row.id, state="finished", summary=result.to_json())
         return result
 
@@ -284,7 +309,7 @@ class Study:
         return result
 
     def _result(
-        self, state: Literal["finished", "paused"], reason: str, searched: Spend, proof: Proof | None, test_use: int = 0
+        self, state: Literal["finished", "paused"], reason: str, searched: Spend, proof: Proof | None
     ) -> Result:
         ranking = self._recommended.ranking if self._recommended else (Candidate(self.setup.task.seeds[0]),)
         return Result(
@@ -299,7 +324,7 @@ class Study:
             trials=len(self._trials),
             search_spend=searched,
             spend=self._ledger.spend,
-            test_use=test_use,
+            test_use=self._test_use,
         )
 
     def _tick(self, phase: str, done: int, total: int | None = None) -> None:

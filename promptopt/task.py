@@ -4,13 +4,12 @@ It also says how outputs are decoded and which parts of the prompt a study may c
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from promptopt.errors import ConfigError, DataError
 from promptopt.example import SPLITS, Dataset
-from promptopt.ids import content_hash
 from promptopt.layout import unknown_slots
 from promptopt.metric import Metric
 from promptopt.prompt import PARTS, Prompt
@@ -76,12 +75,6 @@ class Task:
         """The answers allowed, if every example allows the same; else empty."""
         sets = {example.choices for split in SPLITS for example in self.dataset.split(split)}
         return sets.pop() if len(sets) == 1 else ()
-
-    @cached_property
-    def hash(self) -> str:
-        """The hash of all that a score depends on."""
-        seeds = [seed.id for seed in self.seeds]
-        return content_hash(self.dataset.hash, self.metric.key, seeds, asdict(self.decoding), self.editable)
 
 
 def check_placeholders(texts: Iterable[str], fields: Iterable[str]) -> None:

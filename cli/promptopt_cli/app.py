@@ -10,6 +10,7 @@ import typer
 
 from promptopt.errors import PromptOptError
 from promptopt_cli.commands import evaluate, export, info, optimize, studies
+from promptopt_cli.text import clean
 
 app = typer.Typer(
     name="promptopt",
@@ -36,7 +37,7 @@ def main() -> NoReturn:
     try:
         app()
     except PromptOptError as error:
-        print(f"promptopt: {error}", file=sys.stderr)
+        print(f"promptopt: {clean(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("promptopt: stopped; the same command goes on where it stood.", file=sys.stderr)
@@ -45,7 +46,7 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:  # noqa: BLE001  # the one edge: nobody should see a traceback by surprise
-        print(f"promptopt: {_unexpected(error)}", file=sys.stderr)
+        print(f"promptopt: {clean(_unexpected(error))}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

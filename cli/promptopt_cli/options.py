@@ -42,6 +42,10 @@ MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Hard cap on
 MaxSeconds = Annotated[float | None, typer.Option("--max-seconds", help="Hard cap on wall time, the proof included.")]
 MaxUsd = Annotated[float | None, typer.Option("--max-usd", help="Hard cap on US dollars, the proof included.")]
 Price = Annotated[str | None, typer.Option("--price", help="US dollars a million tokens, read and written: 0.15,0.6.")]
+OptimizerPrice = Annotated[str | None, typer.Option("--optimizer-price", help="The same of the optimizer model.")]
+ModelOptions = Annotated[
+    list[str] | None, typer.Option("--model-option", help="An option of the task model, e.g. concurrency=16.")
+]
 AnswerTokens = Annotated[int | None, typer.Option("--answer-tokens", help="The most tokens of one answer.")]
 Scoring = Annotated[str | None, typer.Option("--scoring", help="generate, or likelihood of the choices.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="chat or completion layouts for the seed prompt.")]
@@ -76,19 +80,26 @@ def with_task(spec: StudySpec, **changes: Any) -> StudySpec:
     return replace(spec, task=replace(spec.task, **_given(changes)))
 
 
-def with_model(spec: StudySpec, price: str | None = None, **changes: Any) -> StudySpec:
+def with_model(spec: StudySpec, **changes: Any) -> StudySpec:
     """Return the spec with other models; None changes nothing.
 
     Raises:
-        ConfigError: The price is not two numbers.
+        ConfigError: A price is not two numbers, or an option not ``name=value``.
     """
-    if price is not None:
-        try:
-            read, written = (float(part) for part in price.split(","))
-        except ValueError:
-            raise ConfigError(f"--price {price}: expected two numbers such as 0.15,0.6.") from None
-        changes["price"] = (read, written)
+    for key in ("price", "optimizer_price"):
+        if changes.get(key) is not None:
+            changes[key] = _read_price(changes[key])
+    if changes.get("options"):
+        changes["options"] = {**spec.model.options, **read_pairs("--model-option", changes["options"])}
     return replace(spec, model=replace(spec.model, **_given(changes)))
+
+
+def _read_price(text: str) -> tuple[float, float]:
+    try:
+        read, written = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"price {text}: expected two numbers such as 0.15,0.6.") from None
+    return read, written
 
 
 def with_strategy(spec: StudySpec, settings: Sequence[str] | None, **changes: Any) -> StudySpec:

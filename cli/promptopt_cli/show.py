@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from promptopt_cli.text import clean
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -25,12 +27,20 @@ def console() -> "Console":
     """Return the console for people: full width in a terminal, 100 columns in a pipe; text is never markup."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
+    class Plain(Console):
+        """A console whose texts cannot steer the terminal, whoever wrote them."""
+
+        def render_str(self, text: str, **settings: Any) -> "Text":
+            return super().render_str(clean(text), **settings)
+
+    width = None if sys.stdout.isatty() else 100
+    return Plain(width=width, highlight=False, markup=False, emoji=False)
 
 
 def as_json(data: Any) -> None:
     """Print plain JSON."""
-    print(json.dumps(data, ensure_ascii=False, indent=2))
+    text = json.dumps(data, ensure_ascii=False, indent=2)
+    print(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def preview(study: "Study", data: Mapping[str, Any]) -> None:
@@ -39,7 +49,7 @@ def preview(study: "Study", data: Mapping[str, Any]) -> None:
     setup = study.setup
     dataset = setup.task.dataset
     out.print(f"{study.row.name} in {study.store.path}", style="bold", soft_wrap=True)
-    out.print(f"  task      {setup.task.name}: {_clean(setup.task.description) or 'no description'}")
+    out.print(f"  task      {setup.task.name}: {clean(setup.task.description) or 'no description'}")
     out.print(
         f"  data      {len(dataset.search)} rows to search on, {len(dataset.pool)} for demonstrations, "
         f"{len(dataset.dev)} dev, {len(dataset.test)} test; metric {setup.task.metric.name}"
@@ -84,7 +94,7 @@ def studies(lines: Sequence[Mapping[str, Any]]) -> None:
     for column in ("study", "state", "made", "verdict"):
         table.add_column(column)
     for line in lines:
-        table.add_row(line["name"], line["state"], line["created"][:16].replace("T", " "), _clean(line["sentence"]))
+        table.add_row(line["name"], line["state"], line["created"][:16].replace("T", " "), clean(line["sentence"]))
     console().print(table)
 
 
@@ -152,7 +162,7 @@ def _effects(effects: Sequence[Mapping[str, Any]]) -> "Table":
         table.add_column(column, justify="right")
     for effect in effects[:MAX_EFFECTS]:
         interval = f"{effect['low']:+.2f} to {effect['high']:+.2f}"
-        level = _short(_clean(effect["level"]), 48)
+        level = _short(clean(effect["level"]), 48)
         table.add_row(effect["choice"], level, f"{effect['estimate']:+.2f}", interval, str(effect["n"]))
     return table
 
@@ -197,13 +207,8 @@ def _lines(messages: Sequence[Mapping[str, str]]) -> list[str]:
     for message in messages:
         if message["role"] != "text":
             lines.append(f"[{message['role']}]")
-        lines += _clean(message["content"]).split("\n")
+        lines += clean(message["content"]).split("\n")
     return lines
-
-
-def _clean(text: str) -> str:
-    """Drop control characters, so that a model's text cannot steer the terminal."""
-    return "".join(c for c in text if c in "\n\t" or c.isprintable())
 
 
 def _short(text: str, width: int) -> str:
@@ -225,7 +230,10 @@ def measured(data: Mapping[str, Any]) -> None:
     if wrong:
         out.print(f"\n{len(wrong)} not right, for example:")
         rows = [{**row, "input": " / ".join(row["inputs"].values())} for row in wrong[:SHOWN_ERRORS]]
-        table(rows, ("input", "target", "output", "score"))
+        short = [
+            {key: _short(str(value), 60) if key != "score" else value for key, value in row.items()} for row in rows
+        ]
+        table(short, ("input", "target", "output", "score"))
 
 
 def strategies(data: Sequence[Mapping[str, Any]]) -> None:
@@ -254,5 +262,5 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         cells = (row.get(column, "") for column in columns)
-        shown.add_row(*(f"{c:.3f}" if isinstance(c, float) else _short(_clean(str(c)), 60) for c in cells))
+        shown.add_row(*(f"{c:.3f}" if isinstance(c, float) else " ".join(str(c).split()) for c in cells))
     console().print(shown)

@@ -170,7 +170,7 @@ class Studies(Leases):
 def paid(rows: Sequence[OutcomeRow] | Sequence[TextRow]) -> Spend:
     """Return what these calls took together."""
     return Spend(
-        calls=sum(row.attempts for row in rows),
+        calls=len(rows),
         tokens=sum(row.usage.tokens for row in rows),
         usd=sum(row.usage.cost_usd for row in rows),
     )

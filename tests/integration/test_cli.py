@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from promptopt.backends.base import Reply, Request
+from promptopt.backends.simulated import SimulatedBackend
 from promptopt_cli.app import main
 
 MODEL = "simulated:additive?seed=3"
@@ -110,13 +112,31 @@ def test_export_gives_the_prompt(cli: Cli, study: str, form: str) -> None:
         assert json.loads(ran.out)
 
 
-def test_resume_goes_on_from_the_store_alone(cli: Cli, data: str) -> None:
-    words = ("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "--study", "capped", "-n", "150")
-    paused = cli(*words, "--max-calls", "40")
-    assert paused.code == 0
-    assert "promptopt resume capped" in paused.err
-    resumed = cli("resume", "capped", "--add", "calls=5000", "--json")
-    assert json.loads(resumed.out)["state"] == "finished"
+def test_resume_goes_on_from_the_store_alone(cli: Cli, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = SimulatedBackend.answer
+    made: list[object] = []
+
+    def interrupted(self: SimulatedBackend, request: Request) -> Reply:
+        made.append(request)
+        if len(made) == 40:
+            raise KeyboardInterrupt
+        return answer(self, request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SimulatedBackend, "answer", interrupted)
+        words = ("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "--study", "stopped", "-n", "150")
+        paused = cli(*words, "--max-calls", "1300")
+    assert paused.code == 130
+    assert "promptopt resume stopped" in paused.err
+    resumed = json.loads(cli("resume", "stopped", "--add", "calls=500", "--json").out)
+    assert resumed["state"] == "finished"
+    assert resumed["spend"]["calls"] < len(made) + 1600
+
+
+def test_evaluate_under_a_cap_says_so_in_one_sentence(cli: Cli, data: str) -> None:
+    ran = cli("evaluate", "--data", data, "--prompt", "Colour: {text}", "--model", MODEL, "--max-calls", "5")
+    assert ran.code == 1
+    assert "what came in is stored" in ran.err
 
 
 def test_evaluate_scores_one_prompt(cli: Cli, data: str) -> None:

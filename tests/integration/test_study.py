@@ -13,11 +13,11 @@ from promptopt.ask import Evaluate, Recommend, Search
 from promptopt.backends.base import Reply
 from promptopt.backends.simulated import SimulatedBackend
 from promptopt.budget import Budget
-from promptopt.config import StrategySpec
+from promptopt.config import ModelSpec, StrategySpec, StudySpec
 from promptopt.errors import ConfigError, ReplayError, StudyBusyError, StudyMismatchError
 from promptopt.evaluation import Status
 from promptopt.prompt import Candidate
-from promptopt.result import Progress
+from promptopt.result import Progress, Result
 from promptopt.store.store import Store
 from promptopt.strategy import Context
 from promptopt.study import Study
@@ -108,6 +108,14 @@ def test_a_fork_starts_from_the_best_prompts(store: Path) -> None:
     with api.open_study(toy_spec(store, name="fork"), task=toy_task(), fork_of="toy") as study:
         assert first.prompt in study.setup.task.seeds
         assert study.run().state == "finished"
+    assert run(toy_spec(store, name="fork")).state == "finished", "a fork goes on without being told that it is one"
+
+
+def test_money_is_charged_whatever_the_address_looks_like(store: Path) -> None:
+    spec = toy_spec(store, model="simulated:additive?seed=3&concurrency=4")
+    priced = replace(spec, model=ModelSpec(spec.model.task, price=(1.0, 1.0)))
+    result = run(priced)
+    assert result.spend.usd == pytest.approx(result.spend.tokens / 1e6)
 
 
 def test_two_processes_cannot_work_on_one_study(store: Path, tmp_path: Path) -> None:
@@ -122,10 +130,10 @@ def test_two_processes_cannot_work_on_one_study(store: Path, tmp_path: Path) -> 
     finally:
         child.kill()
         child.wait()
-    assert run(toy_spec(store, "random", model, budget=Budget(evaluations=240, calls=30))).state == "paused"
+    assert interrupted(toy_spec(store, "random", model), after=20).state == "paused"
 
 
-@pytest.mark.parametrize("cap", [400, 520, 700])
+@pytest.mark.parametrize("cap", [480, 560, 700])
 def test_calls_never_pass_their_cap(store: Path, calls: list[str], cap: int) -> None:
     result = run(toy_spec(store, budget=Budget(evaluations=240, calls=cap)))
     assert len(calls) <= cap
@@ -133,31 +141,45 @@ def test_calls_never_pass_their_cap(store: Path, calls: list[str], cap: int) -> 
     assert result.state in ("finished", "paused")
 
 
-def test_a_capped_study_goes_on_with_a_higher_cap(store: Path) -> None:
-    paused = run(toy_spec(store, budget=Budget(evaluations=240, calls=30)))
-    assert paused.state == "paused"
-    assert "calls" in paused.reason
-    finished = run(toy_spec(store, budget=Budget(evaluations=240, calls=5_000)))
-    assert finished.state == "finished"
+def test_a_cap_that_leaves_nothing_for_the_search_is_refused(store: Path) -> None:
+    with pytest.raises(ConfigError, match=r"calls = 30 leaves nothing.*440"):
+        run(toy_spec(store, budget=Budget(evaluations=240, calls=30)))
+
+
+def test_a_study_finished_under_a_cap_does_not_search_again_under_a_higher_one(store: Path, calls: list[str]) -> None:
+    capped = run(toy_spec(store, budget=Budget(evaluations=240, calls=560)))
+    assert capped.state == "finished"
+    made = len(calls)
+    again = run(toy_spec(store, budget=Budget(evaluations=240, calls=5_000)))
+    assert again.prompt == capped.prompt
+    assert len(calls) == made
+
+
+def test_an_interrupted_study_ends_like_one_that_was_not(store: Path) -> None:
+    assert interrupted(toy_spec(store), after=60).state == "paused"
+    assert run(toy_spec(store)).state == "finished"
     whole = store.with_name("whole.db")
     run(toy_spec(whole))
     assert dump(store) == dump(whole)
 
 
-def test_ctrl_c_leaves_a_paused_study_that_goes_on(store: Path) -> None:
-    def interrupt(progress: Progress) -> None:
-        if progress.done > 60:
+def interrupted(spec: StudySpec, after: int) -> Result:
+    def stop(progress: Progress) -> None:
+        if progress.done > after:
             raise KeyboardInterrupt
 
-    with api.open_study(toy_spec(store, model="simulated:additive?seed=3&latency_ms=5&concurrency=4"),
-                        task=toy_task(), observer=interrupt) as study:  # fmt: skip
-        paused = study.run()
-    assert paused.state == "paused"
+    with api.open_study(spec, task=toy_task(), observer=stop) as study:
+        return study.run()
+
+
+def test_ctrl_c_leaves_a_paused_study_that_goes_on(store: Path) -> None:
+    spec = toy_spec(store, model="simulated:additive?seed=3&latency_ms=5&concurrency=4")
+    assert interrupted(spec, after=60).state == "paused"
     with Store.open(store) as opened:
         row = opened.study("toy")
         assert row is not None
         assert row.state == "paused"
-    assert run(toy_spec(store, model="simulated:additive?seed=3&latency_ms=5&concurrency=4")).state == "finished"
+    assert run(spec).state == "finished"
 
 
 def test_a_failing_model_pauses_and_loses_nothing(store: Path) -> None:
@@ -176,8 +198,7 @@ def test_failures_are_missing_data_and_no_wrong_answers(store: Path) -> None:
 
 
 def test_an_edited_strategy_is_caught_at_the_first_other_ask(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = toy_spec(store, budget=Budget(evaluations=240, calls=30))
-    run(spec)
+    interrupted(toy_spec(store), after=60)
     setup_of = Study._services
 
     def edited(self: Study) -> object:
@@ -186,7 +207,7 @@ def test_an_edited_strategy_is_caught_at_the_first_other_ask(store: Path, monkey
 
     monkeypatch.setattr(Study, "_services", edited)
     with pytest.raises(ReplayError, match=r"Ask 0 .*--fork"):
-        run(toy_spec(store, budget=Budget(evaluations=240, calls=5_000)))
+        run(toy_spec(store))
 
 
 class Edited:

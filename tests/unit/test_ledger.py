@@ -104,10 +104,10 @@ def test_calls_cancelled_in_flight_are_charged_in_full() -> None:
     assert ledger.spend.calls == 6
 
 
-def test_every_attempt_is_a_call() -> None:
+def test_a_call_that_was_retried_counts_once() -> None:
     ledger = Ledger(Budget(), Spend())
     run(ledger, FakeBackend(lambda request: Reply("failed", attempts=5, error="gone")), 2)
-    assert ledger.spend.calls == 10
+    assert ledger.spend.calls == 2
 
 
 def test_a_tick_of_the_backend_is_handed_on() -> None:

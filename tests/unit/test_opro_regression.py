@@ -57,5 +57,3 @@ def test_opro_2i_10_linear_regression_converges(repetition: int) -> None:
             break
     else:
         pytest.fail("the true pair was not proposed")
-
-

@@ -8,7 +8,7 @@ from promptopt.errors import ConfigError, DataError
 from promptopt.example import Dataset, Example
 from promptopt.layout import inline_layout
 from promptopt.prompt import Prompt
-from promptopt.task import Decoding, check_placeholders
+from promptopt.task import check_placeholders
 from tests.toy import toy_task
 
 
@@ -41,19 +41,6 @@ def test_choices_are_those_that_all_examples_share() -> None:
     for others in ((), ("red", "green")):
         mixed = Dataset("mixed", task.dataset.train, (Example({"input": "another"}, "red", others),))
         assert replace(task, dataset=mixed).choices == ()
-
-
-def test_the_hash_changes_with_all_that_a_score_depends_on() -> None:
-    task = toy_task()
-    others = [
-        replace(task, decoding=Decoding(max_tokens=8)),
-        replace(task, editable=("instruction",)),
-        replace(task, seeds=(task.seeds[0].replace(instruction="Other."),)),
-        replace(task, metric=replace(task.metric, key="same-2")),  # type: ignore[type-var]
-        toy_task(n_test=99),
-    ]
-    assert len({task.hash, *(other.hash for other in others)}) == 6
-    assert replace(task, name="renamed").hash == task.hash
 
 
 @pytest.mark.parametrize("text", ["{input}", "{{label}}", '{"json": true}', "{}", ""])

@@ -9,6 +9,7 @@ import typer
 from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
 from promptopt.errors import ConfigError
 from promptopt_cli import options as o
+from promptopt_cli.text import clean
 
 EXAMPLE = 'Examples: promptopt optimize sentiment | promptopt optimize --data reviews.csv --prompt "Classify: {text}"'
 RESUME_EXAMPLE = "Example: promptopt resume sentiment-irace-3f2a --add calls=500"
@@ -36,6 +37,8 @@ def optimize(
     max_seconds: o.MaxSeconds = None,
     max_usd: o.MaxUsd = None,
     price: o.Price = None,
+    optimizer_price: o.OptimizerPrice = None,
+    model_option: o.ModelOptions = None,
     answer_tokens: o.AnswerTokens = None,
     scoring: o.Scoring = None,
     mode: o.Mode = None,
@@ -65,7 +68,9 @@ def optimize(
         mode=mode,
         editable=editable,
     )
-    spec = o.with_model(spec, price=price, task=model, optimizer=optimizer)
+    spec = o.with_model(
+        spec, task=model, optimizer=optimizer, price=price, optimizer_price=optimizer_price, options=model_option
+    )
     spec = o.with_strategy(spec, set_, name=strategy, profile=profile)
     spec = o.with_budget(
         spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
@@ -114,7 +119,7 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
     else:
         show.result(result.to_json())
     if result.state == "paused":
-        print(f"Paused: {result.reason}. Go on with: promptopt resume {result.name}", file=sys.stderr)
+        print(clean(f"Paused: {result.reason}. Go on with: promptopt resume {result.name}"), file=sys.stderr)
         raise typer.Exit(130 if "Ctrl-C" in result.reason else 0)
 
 

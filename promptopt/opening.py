@@ -1,0 +1,163 @@
+"""Opening: from plain settings to open models and the stored study they belong to."""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from typing import Any
+
+from promptopt.backends.address import open_backend
+from promptopt.backends.base import Backend
+from promptopt.budget import Prices
+from promptopt.catalogue import embedded_file
+from promptopt.config import StudySpec
+from promptopt.errors import ConfigError, StudyMismatchError
+from promptopt.ids import content_hash
+from promptopt.prompt import Prompt
+from promptopt.registry import configure
+from promptopt.settings import settings_of
+from promptopt.store.rows import StudyRow
+from promptopt.store.store import Store
+from promptopt.study import Setup
+from promptopt.task import Task
+
+Download = Callable[[str, int, int], None]
+
+FORK_SEEDS = 3
+
+
+def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download | None) -> Setup:
+    """Open the models of a spec and put the setup together.
+
+    Args:
+        stack: Closes the models.
+        spec: The settings.
+        task: The task.
+        download: Told how the embedded model's file comes.
+
+    Raises:
+        ConfigError: A setting is wrong, a key is missing, or money is capped and a price is not known.
+    """
+    strategy = configure(spec.strategy.name, spec.strategy.profile, spec.strategy.settings)
+    for address in (spec.model.task, spec.model.optimizer or ""):
+        if address.startswith("embedded:"):
+            embedded_file(address.removeprefix("embedded:"), download)
+    model = _opened(stack, spec.model.task, task, spec.model.options)
+    optimizer = model
+    if spec.model.optimizer and spec.model.optimizer != spec.model.task:
+        optimizer = _opened(stack, spec.model.optimizer, task, {})
+    prices = _prices(spec, model, optimizer)
+    return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices)
+
+
+def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Prices]:
+    given = {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
+    for address, price in given.items():
+        if spec.budget.usd is not None and price is None and not address.startswith(("embedded", "simulated")):
+            option = "--price" if address == model.address else "--optimizer-price"
+            raise ConfigError(
+                f"budget: usd = {spec.budget.usd}, but the price of {address} is not known; give it in dollars a "
+                f"million tokens read and written, such as {option} 0.15,0.60."
+            )
+    return {address: Prices(*price) for address, price in given.items() if price}
+
+
+def _opened(stack: ExitStack, address: str, task: Task, options: Mapping[str, str]) -> Backend:
+    examples = [*task.dataset.train, *task.dataset.dev, *task.dataset.test]
+    backend = open_backend(address, examples=examples, options=options)
+    stack.callback(backend.close)
+    return backend
+
+
+def study_row(store: Store, spec: StudySpec, setup: Setup, added: Sequence[Prompt] = ()) -> StudyRow:
+    """Return the stored study of these settings, made now if there is none.
+
+    Commits:
+        The study with its dataset and seed prompts; later only its budget.
+
+    Raises:
+        StudyMismatchError: The stored study of this name was made with other settings; says which.
+    """
+    identity = identity_of(spec, setup)
+    digest = content_hash(identity)
+    name = spec.name or f"{setup.task.name}-{setup.strategy.name}-{digest[:4]}"
+    row = store.study(name)
+    if row is not None and row.config_hash != digest:
+        stored = row.config["identity"]
+        changed = [key for key in identity if identity[key] != stored.get(key)]
+        raise StudyMismatchError(
+            f"The study '{name}' in {spec.store} was made with another {', '.join(changed)}; give this one another "
+            f"name with --study, or start from its best prompts with --fork {name}."
+        )
+    if row is None:
+        store.put_dataset(setup.task.dataset)
+        store.put_prompts(setup.task.seeds)
+        row = StudyRow(
+            id=0,
+            name=name,
+            config={
+                "identity": identity,
+                "spec": asdict(replace(spec, name=name)),
+                "added_seeds": [prompt.id for prompt in added],
+            },
+            budget=asdict(spec.budget),
+            config_hash=digest,
+            seed=spec.seed,
+            versions=_versions(setup),
+            dataset_hash=setup.task.dataset.hash,
+        )
+        row = replace(row, id=store.create_study(row))
+    else:
+        store.update_study(row.id, budget=asdict(spec.budget))
+    return row
+
+
+def added_seeds(store: Store, spec: StudySpec, fork_of: str | None) -> list[Prompt]:
+    """Return the seeds that a fork adds to those of its task: of the stored study, else of the one it forks.
+
+    Raises:
+        ConfigError: There is no study to fork.
+    """
+    row = store.study(spec.name) if spec.name else None
+    if row is not None:
+        return [store.prompt(prompt_id) for prompt_id in row.config.get("added_seeds", ())]
+    return _best_prompts(store, fork_of) if fork_of else []
+
+
+def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
+    """Return all that decides what a study does; caps on spending are not among it."""
+    task = setup.task
+    optimizer = setup.optimizer_model if "write" in setup.strategy.needs else None
+    return {
+        "dataset": task.dataset.hash,
+        "metric": task.metric.key,
+        "seed prompts": [seed.id for seed in task.seeds],
+        "description": task.description,
+        "decoding": asdict(task.decoding),
+        "editable parts": list(task.editable),
+        "task model": setup.task_model.model_key,
+        "optimizer model": optimizer.model_key if optimizer else None,
+        "strategy": [setup.strategy.name, setup.strategy.version],
+        "strategy settings": settings_of(setup.strategy),
+        "layout modes": sorted(setup.task_model.modes),
+        "plan": setup.plan,
+        "cache mode": spec.cache,
+        "seed": spec.seed,
+    }
+
+
+def _versions(setup: Setup) -> dict[str, str]:
+    names = ("promptopt", "numpy", "sqlalchemy")
+    strategy = {setup.strategy.name: setup.strategy.version}
+    return {"python": platform.python_version(), **{name: version(name) for name in names}, **strategy}
+
+
+def _best_prompts(store: Store, name: str) -> list[Prompt]:
+    row = store.study(name)
+    if row is None:
+        raise ConfigError(f"--fork {name}: there is no study of this name; see: promptopt studies list.")
+    asks = [ask for ask in store.journal(row.id) if ask.kind == "recommend" and ask.payload]
+    if not asks or asks[-1].payload is None:
+        return []
+    return [store.prompt(prompt_id) for prompt_id in asks[-1].payload["ranking"][:FORK_SEEDS]]
