@@ -83,7 +83,8 @@ def result(data: Mapping[str, Any]) -> None:
         worn = f"This test split has now been used by {data['test_use']} studies; its figure wears out."
         out.print(worn, style="yellow")
     if "verdict" in data:
-        out.print(f"\nUse it: promptopt export {data['name']}    Look closer: promptopt studies show {data['name']}")
+        out.print(f"\nUse it: promptopt export {data['name']}", soft_wrap=True)
+        out.print(f"Look closer: promptopt studies show {data['name']}", soft_wrap=True)
 
 
 def studies(lines: Sequence[Mapping[str, Any]]) -> None:
