@@ -27,7 +27,7 @@ INSTALL = 'pip install -e ".[embedded]"'
 N_CTX = 2048
 TOP_LOGPROBS = 300
 MAX_THREADS = 4
-SPIN_COUNT = "20000"
+SPIN_COUNT = "500"
 THREADS_VARIABLE = "PROMPTOPT_THREADS"
 
 # A cancelled request ends at the next batch of the prompt, so a batch must not take long; 2048 is 2% faster.
