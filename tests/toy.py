@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from promptopt import api
+from promptopt import api, plugins
 from promptopt.backends.base import K, Reply, Request
-from promptopt.backends.simulated import SimulatedBackend
 from promptopt.budget import Budget
 from promptopt.config import ModelSpec, StrategySpec, StudySpec
 from promptopt.example import Dataset, Example
@@ -74,40 +73,50 @@ def dump(store: Path, name: str = "toy") -> str:
         return opened.dump(row.id)
 
 
-class LoggedBackend(SimulatedBackend):
-    """Writes down when each request is sent and when its reply is handed over, so that a killer can count."""
+def small_plural() -> Task:
+    """Return the ready task plural, cut down, for studies on the embedded model."""
+    task = plugins.load_task("plural", mode="completion")
+    data = task.dataset
+    return replace(task, dataset=Dataset("plural", data.train[:60], data.dev[:10], data.test[:60]))
 
-    log: int = -1
 
-    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
-        sent: dict[int, str] = {}
+def logged(backend: Any, log: int) -> Any:
+    """Return a backend class that notes when each request is sent and its reply handed over, so a killer can count."""
 
-        def noted() -> Iterable[tuple[tuple[K, Request], Request]]:
-            for key, request in requests:
-                sent[id(request)] = content_hash([[m.role, m.content] for m in request.messages])
-                self._note("sent", sent[id(request)])
-                yield (key, request), request
+    def note(what: str, name: str) -> None:
+        os.write(log, f"{what} {name} {time.monotonic():.6f}\n".encode())
 
-        for arrival in super().run(noted()):
-            if arrival is None:
-                yield None
-                continue
-            (key, request), reply = arrival
-            self._note("done", sent[id(request)])
-            yield key, reply
+    class Logged(backend):  # type: ignore[misc]  # whichever backend is named
+        def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+            def noted() -> Iterable[tuple[tuple[K, str], Request]]:
+                for key, request in requests:
+                    name = content_hash([[m.role, m.content] for m in request.messages])
+                    note("sent", name)
+                    yield (key, name), request
 
-    def _note(self, what: str, name: str) -> None:
-        os.write(self.log, f"{what} {name} {time.monotonic():.6f}\n".encode())
+            for arrival in super().run(noted()):
+                if arrival is None:
+                    yield None
+                    continue
+                (key, name), reply = arrival
+                note("done", name)
+                yield key, reply
+
+    return Logged
 
 
 def main() -> None:
-    """Run the toy study with logged calls: store path, log path, strategy, model."""
-    store, log, strategy, model = sys.argv[1:]
-    LoggedBackend.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    import promptopt.backends.simulated as simulated
+    """Run a study with logged calls: store path, log path, strategy, model."""
+    from promptopt.backends import embedded, simulated
 
-    simulated.SimulatedBackend = LoggedBackend  # type: ignore[misc]  # the address opens the logged one
-    run(toy_spec(Path(store), strategy, model))
+    store, log, strategy, model = sys.argv[1:]
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    simulated.SimulatedBackend = logged(simulated.SimulatedBackend, handle)  # type: ignore[misc]  # opened by address
+    embedded.EmbeddedBackend = logged(embedded.EmbeddedBackend, handle)  # type: ignore[misc]
+    if model == "embedded:":
+        run(toy_spec(Path(store), strategy, model, budget=Budget(evaluations=80)), small_plural())
+    else:
+        run(toy_spec(Path(store), strategy, model))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.toy import dump, run, toy_spec
+from promptopt.budget import Budget
+from tests.toy import dump, run, small_plural, toy_spec
 
 MODEL = "simulated:additive?seed=3&latency_ms=12&concurrency=6&rate_limit=0.03&truncated=0.02"
 CHILD = Path(__file__).parent.parent / "toy.py"
@@ -19,10 +20,10 @@ KILLS = int(os.environ.get("PROMPTOPT_KILLS", "5"))
 GRACE_S = 0.1
 
 
-def start(store: Path, log: Path, strategy: str) -> "subprocess.Popen[bytes]":
+def start(store: Path, log: Path, strategy: str, model: str) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONHASHSEED": str(random.randrange(1000)), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, str(CHILD), str(store), str(log), strategy, MODEL], env=environment, cwd=CHILD.parent.parent
+        [sys.executable, str(CHILD), str(store), str(log), strategy, model], env=environment, cwd=CHILD.parent.parent
     )
 
 
@@ -47,30 +48,44 @@ def excused(log: list[tuple[str, str, float]], killed_at: float) -> Counter[str]
     return +open_calls + late
 
 
-@pytest.mark.parametrize("strategy", ["irace", "random"])
-def test_a_study_killed_at_random_instants_ends_in_the_same_journal(tmp_path: Path, strategy: str) -> None:
-    whole = tmp_path / "whole.db"
-    run(toy_spec(whole, strategy, MODEL))
-    store, log = tmp_path / "killed.db", tmp_path / "calls.log"
+def kill_and_resume(folder: Path, strategy: str, model: str, *, kills: int, longest_s: float) -> Path:
+    """Kill a study at random instants of its work, let it end, check what was repeated, and return its store."""
+    store, log = folder / "killed.db", folder / "calls.log"
     allowed: Counter[str] = Counter()
     chance = random.Random(7)
-    kills = 0
-    while kills < KILLS:
-        child = start(store, log, strategy)
+    done = 0
+    while done < kills:
+        child = start(store, log, strategy, model)
         seen = len(calls(log))
         while child.poll() is None and len(calls(log)) == seen:
             time.sleep(0.005)
-        time.sleep(chance.uniform(0.0, 0.5))
+        time.sleep(chance.uniform(0.0, longest_s))
         if child.poll() is not None:
             break
         os.kill(child.pid, signal.SIGKILL)
         killed_at = time.monotonic()
         child.wait()
         allowed += excused(calls(log)[seen:], killed_at)
-        kills += 1
-    assert start(store, log, strategy).wait(timeout=300) == 0
-    assert kills >= min(KILLS, 3)
-    assert dump(store) == dump(whole)
+        done += 1
+    assert start(store, log, strategy, model).wait(timeout=600) == 0
+    assert done >= min(kills, 3)
     sent = Counter(name for what, name, _ in calls(log) if what == "sent")
     repeated = sent - Counter(sent.keys())
     assert not repeated - allowed, "a call was repeated that had been answered and stored before the kill"
+    return store
+
+
+@pytest.mark.parametrize("strategy", ["irace", "random"])
+def test_a_study_killed_at_random_instants_ends_in_the_same_journal(tmp_path: Path, strategy: str) -> None:
+    whole = tmp_path / "whole.db"
+    run(toy_spec(whole, strategy, MODEL))
+    longest_s = 0.5 if KILLS <= 10 else 0.08
+    assert dump(kill_and_resume(tmp_path, strategy, MODEL, kills=KILLS, longest_s=longest_s)) == dump(whole)
+
+
+@pytest.mark.real
+def test_a_study_on_the_embedded_model_killed_three_times_ends_in_the_same_journal(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.db"
+    run(toy_spec(whole, "irace", "embedded:", budget=Budget(evaluations=80)), small_plural())
+    store = kill_and_resume(tmp_path, "irace", "embedded:", kills=3, longest_s=5.0)
+    assert dump(store) == dump(whole)
