@@ -92,7 +92,7 @@ class OutcomeRow:
         status: How the call ended.
         output: What the model wrote.
         usage: What it took.
-        attempts: Calls that were sent for it.
+        attempts: How often it was sent; the study is charged one call all the same.
         study_id: The study that paid; None if that is deleted.
         error: Why there is no output.
     """

@@ -146,7 +146,7 @@ class StoreContract:
         store.add_texts(study_id, "0", texts[::-1])
         assert store.texts(study_id, "0") == texts
         assert store.texts(study_id, "1") == []
-        assert store.spend(study_id) == Spend(calls=7, tokens=36, usd=1.5)
+        assert store.spend(study_id) == Spend(calls=3, tokens=36, usd=1.5)
 
     def test_outcomes_are_shared_and_the_first_stays(self, store: Store) -> None:
         """Every study finds them; failed ones answer nobody; a second outcome of a key is paid and dropped."""
@@ -161,7 +161,7 @@ class StoreContract:
         store.add_outcomes([late, broken], [ScoreRow(keys[0], "another metric", 1.0)], [])
         assert store.find_outcomes([keys[0], "failed"]) == {keys[0]: rows[0]}
         assert store.scores([keys[0]], "another metric") == {}, "the score is of an output that was dropped"
-        assert store.spend(other) == Spend(calls=3, tokens=24, usd=1.0)
+        assert store.spend(other) == Spend(calls=2, tokens=24, usd=1.0)
 
     def test_scores_by_metric(self, store: Store) -> None:
         """An outcome has one score a metric; a new metric adds one without an outcome."""
@@ -226,7 +226,7 @@ class StoreContract:
         study_id = filled(store)
         store.add_seconds(study_id, 1.5)
         store.charge(study_id, Spend(calls=1, tokens=100, usd=0.25, seconds=0.5))
-        assert store.spend(study_id) == Spend(calls=9, tokens=184, usd=3.75, seconds=2.0)
+        assert store.spend(study_id) == Spend(calls=8, tokens=184, usd=3.75, seconds=2.0)
 
     def test_test_uses_count_studies_and_outlive_them(self, store: Store) -> None:
         """Each study counts once; a deleted one still counts."""
