@@ -1,6 +1,6 @@
 """Simple regret of the selectors on 36 simulated arms: how much worse are the four chosen than the four best?
 
-python benchmarks/selectors.py [REPETITIONS]
+python benchmarks/bandits.py [REPETITIONS]
 """
 
 import random
