@@ -16,8 +16,9 @@ from promptopt.budget import Budget
 from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec
 from promptopt.errors import ConfigError, StudyError
 from promptopt.evaluation import Evaluation
-from promptopt.evaluator import Evaluator, TooManyFailuresError
+from promptopt.evaluator import Evaluator
 from promptopt.example import Split
+from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
 from promptopt.journal import Journal, Services
 from promptopt.ledger import BudgetSpentError, Ledger
@@ -206,6 +207,7 @@ def evaluate(
     split: Split = "dev",
     *,
     task: Task | None = None,
+    repeat: int = 0,
     observer: Observer | None = None,
     download: Download | None = None,
 ) -> Measured:
@@ -215,11 +217,12 @@ def evaluate(
         spec: The settings; those of the search do not matter.
         split: Which examples.
         task: The task, if it is made already.
+        repeat: Which independent draw of the answers is wanted, from 0; needs a temperature above 0.
         observer: Told how it goes.
         download: Told how the embedded model's file comes.
 
     Raises:
-        ConfigError: The split is empty.
+        ConfigError: The split is empty, or a repeat is asked of a model that does not sample.
         StudyError: A cap was reached, or too many calls failed.
     """
     with ExitStack() as stack:
@@ -228,10 +231,12 @@ def evaluate(
         examples = task.dataset.split(split)
         if not examples:
             raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
+        if repeat and not task.decoding.temperature:
+            raise ConfigError(f"--repeat {repeat} would bring the same answers at temperature 0; raise --temperature.")
         setup = open_setup(stack, spec, task, download)
         digest = content_hash(identity_of(spec, setup))
         row = study_row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup)
-        ledger = Ledger(spec.budget, store.spend(row.id), setup.prices)
+        ledger = Ledger(spec.budget, store.spend(row.id), setup.prices, Health(spec.min_valid))
         evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=row.id)
         begun = time.monotonic()
 
@@ -240,12 +245,12 @@ def evaluate(
                 pace = done / max(1e-9, time.monotonic() - begun)
                 observer(Progress(split, done, total, 1, None, ledger.spend, pace))
 
-        candidate = Candidate(task.seeds[0])
+        candidate, path = Candidate(task.seeds[0]), f"{split}/{repeat}" if repeat else split
         journal = Journal(store, row.id, Services(evaluator, None))
         if split == "test":
             store.record_test_use(task.dataset.test_hash, row.id)
         try:
-            evaluation = journal.answer(0, {split: Evaluate([candidate], examples, split)}, tick)[split][0]
+            evaluation = journal.answer(repeat, {path: Evaluate([candidate], examples, split, repeat)}, tick)[path][0]
         except (BudgetSpentError, TooManyFailuresError) as stop:
             raise StudyError(f"Stopped: {stop}; what came in is stored and is not called again.") from None
         finally:

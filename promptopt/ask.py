@@ -94,21 +94,27 @@ class Evaluate(Ask[Evaluated]):
         candidates: Different prompts.
         examples: Different examples, of the ones the context shows.
         purpose: What it is for (``screen``, ``race``, ...), for the report.
+        repeat: Which independent draw is wanted, from 0, of a model that samples.
     """
 
     kind: ClassVar[str] = "evaluate"
     candidates: tuple[Candidate, ...]
     examples: tuple[Example, ...]
     purpose: str = "screen"
+    repeat: int = 0
 
-    def __init__(self, candidates: Iterable[Candidate], examples: Iterable[Example], purpose: str = "screen") -> None:
+    def __init__(
+        self, candidates: Iterable[Candidate], examples: Iterable[Example], purpose: str = "screen", repeat: int = 0
+    ) -> None:
         object.__setattr__(self, "candidates", tuple(candidates))
         object.__setattr__(self, "examples", tuple(examples))
         object.__setattr__(self, "purpose", purpose)
+        object.__setattr__(self, "repeat", repeat)
 
     def payload(self) -> Any:
-        """Return the two id lists."""
-        return [[c.id for c in self.candidates], [e.id for e in self.examples], self.purpose]
+        """Return the two id lists, and the draw if it is not the first."""
+        draw = [self.repeat] if self.repeat else []
+        return [[c.id for c in self.candidates], [e.id for e in self.examples], self.purpose, *draw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +166,18 @@ Basis = Literal["mean", "rank", "utility", "model"]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one choice is worth on average, with its 95 % interval and the evaluations that showed it."""
+    """What one choice is worth, with its 95 % interval and the evaluations that showed it.
+
+    Args:
+        choice: What is chosen.
+        level: How.
+        estimate: The gain in score, from -1 to 1.
+        low: The lower end of the interval.
+        high: The upper end.
+        n: Evaluations of prompts that had the level.
+        against: The level that it is compared with: the seed's for what the first of the ranking changed; empty for the
+            average.
+    """
 
     choice: str
     level: str
@@ -168,6 +185,7 @@ class Effect:
     low: float
     high: float
     n: int
+    against: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,13 @@ class Usage:
     seconds: float = 0.0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cost_usd + other.cost_usd,
+            self.seconds + other.seconds,
+        )
 
     @property
     def tokens(self) -> int:
@@ -65,7 +71,7 @@ class Spend:
 
     Args:
         evaluations: Pairs of prompt and example consumed by the search, cached or not, each counted once.
-        calls: Model calls, of every role; a call that had to be retried counts once, as it is billed.
+        calls: Model calls of every role that were or may have been paid: answers, and calls that were lost.
         tokens: Tokens read and written by those calls.
         usd: Money in US dollars.
         seconds: Wall time of work on the study, summed over its sessions.
@@ -90,7 +96,14 @@ class Spend:
         )
 
     def __sub__(self, other: "Spend") -> "Spend":
-        return self + Spend(*(-getattr(other, f.name) for f in fields(Spend)))
+        return Spend(
+            self.evaluations - other.evaluations,
+            self.calls - other.calls,
+            self.tokens - other.tokens,
+            self.usd - other.usd,
+            self.seconds - other.seconds,
+            self.labels - other.labels,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class TaskSpec:
         metric: A metric's name; the task's own, or one that fits the targets, if left out.
         columns: Which column is which, such as ``{"target": "label", "input": "text"}``.
         max_tokens: The most tokens of an answer.
+        temperature: Of the task model; 0, greedy, if left out.
         scoring: ``generate`` or ``likelihood``.
         mode: ``chat`` or ``completion``; completion for the embedded model and chat for others if left out.
         editable: The parts that may change.
@@ -40,6 +41,7 @@ class TaskSpec:
     metric: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     max_tokens: int | None = None
+    temperature: float | None = None
     scoring: str | None = None
     mode: str | None = None
     editable: tuple[str, ...] | None = None
@@ -88,6 +90,7 @@ class StudySpec:
         seed: ``seed`` in ``[study]``.
         store: ``store`` in ``[study]``.
         cache: ``cache`` in ``[study]``: ``on`` or ``off``.
+        min_valid: ``min_valid`` in ``[study]``: pause when less than this share of calls brings an answer, in [0, 1).
     """
 
     task: TaskSpec = field(default_factory=TaskSpec)
@@ -98,10 +101,13 @@ class StudySpec:
     seed: int = 0
     store: str = DEFAULT_STORE
     cache: Literal["on", "off"] = "on"
+    min_valid: float = 0.9
 
     def __post_init__(self) -> None:
         if self.cache not in ("on", "off"):
             raise ConfigError(f"cache = {self.cache!r} must be on or off.")
+        if not 0 <= self.min_valid < 1:
+            raise ConfigError(f"min_valid = {self.min_valid} must be from 0 to below 1; 0.9 pauses at 10 % failures.")
 
 
 def read_spec(path: Path) -> StudySpec:
@@ -156,7 +162,8 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
 _KEYS: Mapping[str, Mapping[str, str]] = {
     "task": {
         "data": "text", "prompt": "text", "metric": "text", "columns": "a table of texts",
-        "max_tokens": "a whole number", "scoring": "text", "mode": "text", "editable": "a list of texts",
+        "max_tokens": "a whole number", "temperature": "a number", "scoring": "text",
+        "mode": "text", "editable": "a list of texts",
         "name": "text", "description": "text",
     },
     "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]",
@@ -166,7 +173,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "evaluations": "a whole number", "calls": "a whole number", "tokens": "a whole number", "usd": "a number",
         "seconds": "a number", "labels": "a whole number",
     },
-    "study": {"name": "text", "seed": "a whole number", "store": "text", "cache": "text"},
+    "study": {"name": "text", "seed": "a whole number", "store": "text", "cache": "text", "min_valid": "a number"},
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ What the store already knows is not called again; what comes in is stored before
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,22 +26,16 @@ from promptopt.task import Task
 CacheMode = Literal["on", "off"]
 Tick = Callable[[int, int], None]
 
-MOST_FAILED = 0.1
-FLOOR_FROM = 10
-
-
-class TooManyFailuresError(Exception):
-    """Too few calls succeed for scores to mean anything: a state of the study (paused), not a fault of ours."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One prompt on one example, with the key under which its outcome is stored."""
+    """One prompt on one example, with the key under which its outcome is stored, and which draw of it is wanted."""
 
     prompt: Prompt
     template: Template
     example: Example
     key: str
+    repeat: int
 
 
 class Evaluator:
@@ -95,11 +89,9 @@ class Evaluator:
                 on_tick(len(wanted) - len(missing) + done, len(wanted))
 
         known |= self._call(missing, tick)
-        self._refuse_too_many_failures([known[pair.key] for pair in missing])
         for path, group in pairs.items():
             self._consume(path, group, known)
-        # Read back, since another study may have stored its own outcome of a request first, and replaying finds that.
-        return {path: self.recorded(path, ask) for path, ask in asks.items()}
+        return {path: _evaluations(ask, pairs[path], known) for path, ask in asks.items()}
 
     def recorded(self, path: str, ask: Evaluate) -> tuple[Evaluation, ...]:
         """Return the answer that the journal holds for this ask, without any call.
@@ -123,11 +115,12 @@ class Evaluator:
         pairs: list[Pair] = []
         for candidate in ask.candidates:
             template, prefix = self._template(candidate.prompt)
-            head = hashlib.blake2b(prefix.encode(), digest_size=16)
+            draw = f"#{ask.repeat}" if ask.repeat else ""
+            head = hashlib.blake2b((prefix + draw).encode(), digest_size=16)
             for example in ask.examples:
                 digest = head.copy()
                 digest.update(example.id.encode())
-                pairs.append(Pair(candidate.prompt, template, example, digest.hexdigest()))
+                pairs.append(Pair(candidate.prompt, template, example, digest.hexdigest(), ask.repeat))
         return pairs
 
     def _template(self, prompt: Prompt) -> tuple[Template, str]:
@@ -167,7 +160,19 @@ class Evaluator:
                     buffer.tick()
         finally:
             buffer.flush()
-        return known
+        return known | self._first_ones(missing, known, buffer.dropped)
+
+    def _first_ones(
+        self, missing: Sequence[Pair], known: Mapping[str, Outcome], dropped: Set[str]
+    ) -> dict[str, Outcome]:
+        """Return the outcomes that the store kept instead of those that came, as replaying will find them.
+
+        Another study may have stored its own outcome of a request first, and this one an earlier failure.
+        """
+        failed = {self._failed_key(p): p.key for p in missing if known[p.key].status == "failed"}
+        kept = self.store.find_outcomes([*failed, *dropped], failed=True)
+        scores = self.store.scores(list(dropped), self.task.metric.key)
+        return {failed.get(key, key): _outcome(row, scores.get(key)) for key, row in kept.items()}
 
     def _request(self, pair: Pair) -> Request:
         decoding = self.task.decoding
@@ -177,9 +182,10 @@ class Evaluator:
             max_tokens=decoding.max_tokens,
             temperature=decoding.temperature,
             stop=pair.template.stop,
-            seed=decoding.seed,
+            seed=None if decoding.seed is None else decoding.seed + pair.repeat,
             choices=self.task.choices if decoding.scoring == "likelihood" else (),
             group=pair.prompt.id,
+            shared=pair.template.shared,
         )
 
     def _row(self, pair: Pair, reply: Reply) -> OutcomeRow:
@@ -188,7 +194,7 @@ class Evaluator:
             prompt_id=pair.prompt.id,
             example_id=pair.example.id,
             model_key=self._model_key,
-            repeat=0,
+            repeat=pair.repeat,
             status=reply.status,
             output=reply.text,
             usage=reply.usage,
@@ -226,14 +232,6 @@ class Evaluator:
         keys = (p.key if known[p.key].status != "failed" else self._failed_key(p) for p in group)
         rows = [ConsumedRow(self.study_id, path, key, p.prompt.id) for key, p in zip(keys, group, strict=True)]
         self.store.add_outcomes([], [], rows)
-
-    def _refuse_too_many_failures(self, fresh: Sequence[Outcome]) -> None:
-        bad = [outcome for outcome in fresh if outcome.status in ("failed", "malformed")]
-        if len(fresh) >= FLOOR_FROM and len(bad) > MOST_FAILED * len(fresh):
-            raise TooManyFailuresError(
-                f"{len(bad)} of {len(fresh)} calls to {self.backend.address} failed, more than "
-                f"{MOST_FAILED:.0%}, so scores would mean little ({bad[0].feedback or 'no reason given'})"
-            )
 
 
 def _outcome(row: OutcomeRow, score: ScoreRow | None) -> Outcome:

@@ -159,6 +159,11 @@ class Template:
             for role, segments in self.turns
         )
 
+    @cached_property
+    def shared(self) -> tuple[Message, ...]:
+        """The messages with every slot left empty: the same for all examples."""
+        return tuple(Message(role, "".join(s for s in segments if isinstance(s, str))) for role, segments in self.turns)
+
     def messages(self) -> tuple[Message, ...]:
         """Return the messages for people: a slot as ``{field}``, and where the text itself says so, ``{{field}}``.
 

@@ -1,16 +1,18 @@
 """Ledger: holds the hard caps; every call is reserved before it is sent and settled after.
 
-The upper bound of a call is reserved, so that no cap is passed, whatever is in flight.
+The upper bound of a call is reserved, so that no cap is passed, whatever is in flight and whatever gets lost.
 """
 
 import itertools
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 
 from promptopt.backends.base import Backend, K, Reply, Request
-from promptopt.budget import Budget, Prices, Spend
+from promptopt.budget import Budget, Prices, Spend, Usage
+from promptopt.health import Health
 
 
 class BudgetSpentError(Exception):
@@ -28,17 +30,31 @@ class Ledger:
         budget: The caps.
         spent: What earlier sessions of the study have paid.
         prices: What tokens cost, by backend address; a model that is not named costs nothing.
+        health: Watches how many calls fail.
     """
 
-    def __init__(self, budget: Budget, spent: Spend, prices: Mapping[str, Prices] | None = None) -> None:
-        self.spend = spent
+    def __init__(
+        self,
+        budget: Budget,
+        spent: Spend,
+        prices: Mapping[str, Prices] | None = None,
+        health: Health | None = None,
+    ) -> None:
         self.held = Spend()
         self.lost = Spend()
         self._caps = budget.caps()
         self._prices = prices or {}
+        self._health = health or Health()
         self._started = time.monotonic() - spent.seconds
+        self._paid = replace(spent, seconds=0.0)
         self._reserved: dict[int, Spend] = {}
         self._in_flight = Spend()
+        self._lock = threading.Lock()  # a backend's thread asks for another attempt while requests are taken here
+
+    @property
+    def spend(self) -> Spend:
+        """What has been paid so far, and the time that has passed."""
+        return replace(self._paid, seconds=time.monotonic() - self._started)
 
     def hold(self, spend: Spend) -> None:
         """Keep this much back for the proof: until it is released the search may not use it."""
@@ -50,7 +66,9 @@ class Ledger:
         """Send requests to a backend, each one reserved before and settled after; None marks 50 ms without a reply.
 
         Raises:
-            BudgetSpentError: A cap was reached; raised when the calls in flight have come in.
+            BudgetSpentError: A cap was reached; raised when the calls in flight have come in, but at once when time
+                is up.
+            TooManyFailuresError: Too few calls bring an answer.
         """
         source = iter(requests)
         waiting = next(source, None)
@@ -70,10 +88,6 @@ class Ledger:
         if (unit := self._short_of(more)) is not None:
             raise BudgetSpentError(unit)
 
-    def tick(self) -> None:
-        """Read the clock."""
-        self.spend = replace(self.spend, seconds=time.monotonic() - self._started)
-
     def _run_while_it_fits(
         self, backend: Backend, requests: Iterable[tuple[K, Request]]
     ) -> Generator[tuple[K, Reply] | None, None, tuple[K, Request] | None]:
@@ -81,63 +95,99 @@ class Ledger:
 
         When they have come in, and took less than their bounds, there may be room for it after all.
         """
+        address = backend.address
         turned_away: list[tuple[K, Request]] = []
 
         def reserved() -> Iterator[tuple[tuple[K, Request], Request]]:
             for key, request in requests:
-                most = self._upper_bound(request, backend.address)
-                if self._short_of(most) is not None:
+                if not self._reserve(request, address):
                     turned_away.append((key, request))
                     return
-                self._reserve(request, most)
                 yield (key, request), request
 
-        with closing(backend.run(reserved())) as replies:
+        def again(request: Request, usage: Usage | None) -> bool:
+            return self._lose(request, usage, address)
+
+        with closing(backend.run(reserved(), again)) as replies:
             try:
                 for arrival in replies:
-                    self.tick()
                     if arrival is None:
                         yield None
-                        continue
-                    (key, request), reply = arrival
-                    yield key, self._settle(request, reply, backend.address)
+                    else:
+                        (key, request), reply = arrival
+                        yield key, self._settle(request, reply, address)
+                        self._health.note(reply, address)
+                    if self._is_overdue():
+                        raise BudgetSpentError("seconds")
             finally:
-                self._charge_lost()
+                self._charge_in_flight()
         return turned_away[0] if turned_away else None
 
     def _short_of(self, more: Spend) -> str | None:
         """Return the cap that would be passed."""
-        self.tick()
+        if not self._caps:
+            return None
         total = self.spend + self.held + self._in_flight + more
         return next((unit for unit, cap in self._caps.items() if getattr(total, unit) > cap), None)
 
-    def _reserve(self, request: Request, most: Spend) -> None:
-        self._reserved[id(request)] = most
-        self._in_flight = self._in_flight + most
+    def _is_overdue(self) -> bool:
+        return "seconds" in self._caps and self.spend.seconds + self.held.seconds > self._caps["seconds"]
+
+    def _reserve(self, request: Request, address: str) -> bool:
+        """Reserve a call if there is room for it."""
+        most = self._upper_bound(request, address)
+        with self._lock:
+            if self._short_of(most) is not None:
+                return False
+            self._reserved[id(request)] = most
+            self._in_flight = self._in_flight + most
+            return True
+
+    def _lose(self, request: Request, usage: Usage | None, address: str) -> bool:
+        """Charge an attempt that brought nothing, if there is room for another one.
+
+        Without room nothing is charged here: the request ends with this attempt, and is settled as any other.
+        """
+        with self._lock:
+            most = self._reserved[id(request)]
+            lost = self._price(usage, address) if usage else most
+            if self._short_of(lost) is not None:
+                return False
+            self._paid = self._paid + lost
+            self.lost = self.lost + lost
+            return True
 
     def _settle(self, request: Request, reply: Reply, address: str) -> Reply:
-        """Charge a reply, and return it with its price, so that the store keeps what was charged."""
-        self._in_flight = self._in_flight - self._reserved.pop(id(request))
-        usage = reply.usage
-        price = self._prices.get(address, Prices())
-        usd = usage.cost_usd or price.cost_usd(usage.prompt_tokens, usage.completion_tokens)
-        self.spend = self.spend + Spend(calls=1, tokens=usage.tokens, usd=usd)
-        return replace(reply, usage=replace(usage, cost_usd=usd))
+        """Charge a reply, and return it with what was charged, so that the store keeps that."""
+        with self._lock:
+            most = self._reserved.pop(id(request))
+            cost = most if reply.lost else self._price(reply.usage, address)
+            self._in_flight = self._in_flight - most
+            self._paid = self._paid + cost
+        if cost.usd == reply.usage.cost_usd and not reply.lost:
+            return reply
+        usage = replace(reply.usage, cost_usd=cost.usd)
+        return replace(reply, usage=replace(usage, prompt_tokens=cost.tokens) if reply.lost else usage)
 
-    def _charge_lost(self) -> None:
+    def _charge_in_flight(self) -> None:
         # Nothing is known of a call that was cancelled in flight, so it is charged in full.
-        for most in self._reserved.values():
-            self.spend = self.spend + most
-            self.lost = self.lost + most
-        self._reserved.clear()
-        self._in_flight = Spend()
+        with self._lock:
+            for most in self._reserved.values():
+                self._paid = self._paid + most
+                self.lost = self.lost + most
+            self._reserved.clear()
+            self._in_flight = Spend()
+
+    def _price(self, usage: Usage, address: str) -> Spend:
+        """Return what a call of known usage costs; what the server says counts more than the price list."""
+        usd = usage.cost_usd
+        if not usd and address in self._prices:
+            usd = self._prices[address].cost_usd(usage.prompt_tokens, usage.completion_tokens)
+        return Spend(0, 1, usage.prompt_tokens + usage.completion_tokens, usd)
 
     def _upper_bound(self, request: Request, address: str) -> Spend:
         # A token covers at least one byte, so the bytes of a text bound its tokens from above.
         prompt_tokens = sum(len(message.content.encode("utf-8", "surrogatepass")) + 8 for message in request.messages)
-        price = self._prices.get(address, Prices())
-        return Spend(
-            calls=1,
-            tokens=prompt_tokens + request.max_tokens,
-            usd=price.cost_usd(prompt_tokens, request.max_tokens),
-        )
+        price = self._prices.get(address)
+        usd = price.cost_usd(prompt_tokens, request.max_tokens) if price else 0.0
+        return Spend(0, 1, prompt_tokens + request.max_tokens, usd)

@@ -48,7 +48,7 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
         optimizer = _opened(stack, spec.model.optimizer, task, {})
     prices = _prices(spec, model, optimizer)
-    return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices)
+    return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices, spec.min_valid)
 
 
 def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Prices]:

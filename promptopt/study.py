@@ -14,7 +14,8 @@ from promptopt.backends.base import Backend
 from promptopt.budget import Budget, Prices, Spend
 from promptopt.errors import ConfigError, PromptOptError, StrategyError
 from promptopt.evaluation import Evaluation
-from promptopt.evaluator import CacheMode, Evaluator, TooManyFailuresError
+from promptopt.evaluator import CacheMode, Evaluator
+from promptopt.health import LEAST_VALID, Health, TooManyFailuresError
 from promptopt.journal import Journal, Services
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.prompt import Candidate
@@ -56,6 +57,7 @@ class Setup:
         seed: Of every random stream.
         cache: ``on``, or ``off`` to use only outcomes that this study has paid for.
         prices: What tokens cost, by backend address.
+        min_valid: Pause when less than this share of calls brings an answer.
     """
 
     task: Task
@@ -66,6 +68,7 @@ class Setup:
     seed: int = 0
     cache: CacheMode = "on"
     prices: Mapping[str, Prices] = field(default_factory=dict)
+    min_valid: float = LEAST_VALID
 
     def __post_init__(self) -> None:
         if self.budget.evaluations is None:
@@ -158,22 +161,21 @@ class Study:
         else:
             return self._finish(reason, searched, proof)
         finally:
-            self._store_seconds()
-            self.store.charge(self.row.id, self._ledger.lost)
+            self._store_spend()
             self.store.release_lease(self.row.id)
 
     def _begin(self) -> None:
         """Read what the store holds; once the lease is held, nobody else changes it."""
         spent = self.store.spend(self.row.id)
-        self._ledger = Ledger(self.setup.budget, spent, self.setup.prices)
-        self._stored_seconds = spent.seconds
+        self._ledger = Ledger(self.setup.budget, spent, self.setup.prices, Health(self.setup.min_valid))
+        self._stored = Spend(seconds=spent.seconds)
         self._first_spend = spent
         self._journal = Journal(self.store, self.row.id, self._services())
         self._shown = 0.0
         self._renewed = time.monotonic()
         self._trials: dict[str, TrialRow] = {}
         self._evaluations: dict[str, Evaluation] = {}
-        self._consumed: set[tuple[str, str]] = set()
+        self._consumed: set[tuple[str, str, int]] = set()
         self._recommended: Recommend | None = None
         self._test_use = 0
 
@@ -240,7 +242,7 @@ class Study:
             elif isinstance(inner, Recommend):
                 self._recommended = inner
                 self.store.put_prompts([candidate.prompt for candidate in inner.ranking])
-        self._store_seconds()
+        self._store_spend()
         return unflatten(ask, str(number), answers)
 
     def _proof_step(self, number: int, ask: Ask[Any]) -> Any:
@@ -251,13 +253,13 @@ class Study:
         answers = self._journal.answer(
             PROOF_NUMBER + number, {path: ask}, lambda done, total: self._tick(purpose, done, total)
         )
-        self._store_seconds()
+        self._store_spend()
         return Evaluated(answers[path], 0)
 
     def _plan(self, number: int, asks: Mapping[str, Ask[Any]]) -> None:
         """Hold the asks against the contract and against what the plan has left."""
         known = {example.id for example in self.setup.task.dataset.search}
-        wanted: set[tuple[str, str]] = set()
+        wanted: set[tuple[str, str, int]] = set()
         for ask in asks.values():
             if not isinstance(ask, Evaluate):
                 continue
@@ -268,7 +270,7 @@ class Study:
                     f"{self.setup.strategy.name}: ask {number} names an example outside the search split "
                     f"({strange[0].id})."
                 )
-            wanted |= {(candidate.id, example.id) for candidate in ask.candidates for example in ask.examples}
+            wanted |= _pairs(ask)
         if len(self._consumed | wanted) > self.setup.plan:
             raise PlanSpentError
 
@@ -281,11 +283,11 @@ class Study:
 
     def _take(self, ask: Evaluate, evaluations: Sequence[Evaluation]) -> None:
         """Add what an Evaluate brought to the trials."""
+        self._consumed |= _pairs(ask)
         fresh = []
         for candidate, evaluation in zip(ask.candidates, evaluations, strict=True):
             before = self._evaluations.get(candidate.id)
             self._evaluations[candidate.id] = before + evaluation if before else evaluation
-            self._consumed.update((candidate.id, example.id) for example in ask.examples)
             if candidate.id not in self._trials:
                 self._trials[candidate.id] = _trial(len(self._trials), candidate)
                 fresh.append(candidate)
@@ -312,14 +314,16 @@ class Study:
         self, state: Literal["finished", "paused"], reason: str, searched: Spend, proof: Proof | None
     ) -> Result:
         ranking = self._recommended.ranking if self._recommended else (Candidate(self.setup.task.seeds[0]),)
+        best = proof.winner if proof else ranking[0]
+        effects = self._recommended.effects if self._recommended else ()
         return Result(
             name=self.row.name,
             state=state,
             reason=reason,
             task=self.setup.task,
-            best=proof.winner if proof else ranking[0],
+            best=best,
             proof=proof,
-            effects=self._recommended.effects if self._recommended else (),
+            effects=tuple(e for e in effects if best.id == ranking[0].id or not e.against),
             evaluations=len(self._consumed),
             trials=len(self._trials),
             search_spend=searched,
@@ -349,10 +353,15 @@ class Study:
         )
         self._observer(progress)
 
-    def _store_seconds(self) -> None:
-        self._ledger.tick()
-        self.store.add_seconds(self.row.id, self._ledger.spend.seconds - self._stored_seconds)
-        self._stored_seconds = self._ledger.spend.seconds
+    def _store_spend(self) -> None:
+        """Store what no outcome stands for: time, and calls that were lost."""
+        now = replace(self._ledger.lost, seconds=self._ledger.spend.seconds)
+        self.store.charge(self.row.id, now - self._stored)
+        self._stored = now
+
+
+def _pairs(ask: Evaluate) -> set[tuple[str, str, int]]:
+    return {(candidate.id, example.id, ask.repeat) for candidate in ask.candidates for example in ask.examples}
 
 
 def _trial(number: int, candidate: Candidate) -> TrialRow:

@@ -39,6 +39,7 @@ class Writer:
 
         Raises:
             BudgetSpentError: A cap was reached first; what came in is stored.
+            TooManyFailuresError: Too few calls succeeded; likewise.
             FatalBackendError: The model cannot be used at all.
         """
         texts = {path: self._stored(path) for path in asks}

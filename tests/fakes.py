@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 
-from promptopt.backends.base import K, Reply, Request
+from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Usage
 from promptopt.layout import Mode
 
@@ -37,7 +37,9 @@ class FakeBackend:
         self.asked: list[Request] = []
         self.abilities = frozenset({"write", "likelihood"})
 
-    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+    def run(
+        self, requests: Iterable[tuple[K, Request]], _again: Again = always
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
         source = iter(requests)
         window: list[tuple[K, Request]] = []
         while True:

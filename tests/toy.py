@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from promptopt import api, plugins
-from promptopt.backends.base import K, Reply, Request
+from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Budget
 from promptopt.config import ModelSpec, StrategySpec, StudySpec
 from promptopt.example import Dataset, Example
@@ -87,14 +87,16 @@ def logged(backend: Any, log: int) -> Any:
         os.write(log, f"{what} {name} {time.monotonic():.6f}\n".encode())
 
     class Logged(backend):  # type: ignore[misc]  # whichever backend is named
-        def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+        def run(
+            self, requests: Iterable[tuple[K, Request]], again: Again = always
+        ) -> Generator[tuple[K, Reply] | None, None, None]:
             def noted() -> Iterable[tuple[tuple[K, str], Request]]:
                 for key, request in requests:
                     name = content_hash([[m.role, m.content] for m in request.messages])
                     note("sent", name)
                     yield (key, name), request
 
-            for arrival in super().run(noted()):
+            for arrival in super().run(noted(), again):
                 if arrival is None:
                     yield None
                     continue

@@ -47,8 +47,12 @@ ModelOptions = Annotated[
     list[str] | None, typer.Option("--model-option", help="An option of the task model, e.g. concurrency=16.")
 ]
 AnswerTokens = Annotated[int | None, typer.Option("--answer-tokens", help="The most tokens of one answer.")]
+Temperature = Annotated[float | None, typer.Option("--temperature", help="Of the task model, 0 to 2 [0, greedy].")]
 Scoring = Annotated[str | None, typer.Option("--scoring", help="generate, or likelihood of the choices.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="chat or completion layouts for the seed prompt.")]
+MinValid = Annotated[
+    float | None, typer.Option("--min-valid", help="Pause when less than this share of calls brings an answer [0.9].")
+]
 Parts = Annotated[list[str] | None, typer.Option("--part", help="A part of the prompt that may change [all].")]
 Name = Annotated[str | None, typer.Option("--study", help="The study's name in the store [made from the task].")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The seed of every random choice [0].")]

@@ -6,7 +6,7 @@ Model output is escaped, so that nothing a model writes can style or move the te
 import difflib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from promptopt_cli.text import clean
@@ -76,8 +76,8 @@ def result(data: Mapping[str, Any]) -> None:
         out.print(f"\n{data['sentence']}", style="bold yellow")
     if data["best"]["id"] != data["seed"]["id"]:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
-    if data["effects"]:
-        out.print(_effects(data["effects"]))
+    for table in _effects(data["effects"]):
+        out.print(table)
     out.print(_cost(data), soft_wrap=True)
     if data.get("test_use", 0) > 1:
         worn = f"This test split has now been used by {data['test_use']} studies; its figure wears out."
@@ -153,18 +153,30 @@ def _final(data: Mapping[str, Any]) -> "Table":
     return table
 
 
-def _effects(effects: Sequence[Mapping[str, Any]]) -> "Table":
+def _effects(effects: Sequence[Mapping[str, Any]]) -> Iterator["Table"]:
+    """Yield what the best prompt changed, then the other choices that clearly matter."""
+    changes = [effect for effect in effects if effect["against"]]
+    clear = [e for e in effects if not e["against"] and e["low"] * e["high"] > 0][:MAX_EFFECTS]
+    if changes:
+        yield _effect_table("what the changes are worth, by a model of all search calls", changes)
+    if clear:
+        yield _effect_table("choices that clearly matter, against the average", clear)
+
+
+def _effect_table(title: str, effects: Sequence[Mapping[str, Any]]) -> "Table":
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, title="\nwhy it works: what each choice is worth", title_justify="left")
+    table = Table(box=None, pad_edge=False, title=f"\n{title}", title_justify="left")
     table.add_column("choice")
-    table.add_column("level")
+    table.add_column("level", overflow="fold")
     for column in ("effect", "95 % interval", "n"):
-        table.add_column(column, justify="right")
-    for effect in effects[:MAX_EFFECTS]:
-        interval = f"{effect['low']:+.2f} to {effect['high']:+.2f}"
-        level = _short(clean(effect["level"]), 48)
-        table.add_row(effect["choice"], level, f"{effect['estimate']:+.2f}", interval, str(effect["n"]))
+        table.add_column(column, justify="right", no_wrap=True)
+    for effect in effects:
+        level = _short(clean(effect["level"]), 40)
+        if effect["against"]:
+            level = f"{_short(clean(effect['against']), 28)} -> {level}"
+        interval = f"{100 * effect['low']:+.0f} to {100 * effect['high']:+.0f}"
+        table.add_row(effect["choice"], level, f"{100 * effect['estimate']:+.0f} points", interval, str(effect["n"]))
     return table
 
 

@@ -47,6 +47,7 @@ class TaskOptions(TypedDict, total=False):
     name: str
     description: str
     max_tokens: int
+    temperature: float
     scoring: Literal["generate", "likelihood"]
     editable: Sequence[str]
 
@@ -59,7 +60,7 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
         **options: ``prompt``: text with {fields} or none, a .txt or .json file, or chat messages; the card's if left
             out. ``metric``: a name, a Metric or a function; the card's, or one that suits the targets.
             ``mode``: ``chat`` or ``completion``. ``columns``: which column is which. ``name``, ``description``,
-            ``max_tokens``, ``scoring`` and ``editable``: as in Task and Decoding.
+            ``max_tokens``, ``temperature``, ``scoring`` and ``editable``: as in Task and Decoding.
 
     Raises:
         DataError: The data is wrong, or its targets do not fit the metric; names file, line and field.
@@ -79,6 +80,9 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
     max_tokens = options.get("max_tokens", decoding.max_tokens)
     if max_tokens < 1:
         raise ConfigError(f"max_tokens = {max_tokens} must be at least 1.")
+    temperature = options.get("temperature", decoding.temperature)
+    if not 0 <= temperature <= 2:
+        raise ConfigError(f"temperature = {temperature} must be from 0 (greedy) to 2.")
     seen = {} if card.get("suite") == HIDDEN_SUITE else card
     description = options.get("description", _text(seen, "description"))
     prompt = options.get("prompt") or _text(card, "prompt") or description
@@ -94,7 +98,7 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
         dataset=dataset,
         metric=metric,
         seeds=(seed,),
-        decoding=replace(decoding, max_tokens=max_tokens, scoring=scoring),
+        decoding=replace(decoding, max_tokens=max_tokens, temperature=temperature, scoring=scoring),
         editable=tuple(options.get("editable", PARTS)),
     )
 

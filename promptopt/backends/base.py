@@ -3,7 +3,7 @@
 The surface is synchronous; whatever concurrency a backend has lives inside ``run``.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -27,6 +27,8 @@ class Request:
         seed: The sampling seed, where the backend takes one.
         choices: If given, the reply's text is the likeliest of these as a continuation; nothing is generated.
         group: Requests of one group share a long prefix; backends keep them together.
+        shared: The messages with nothing filled in, the same for the whole group. A backend that keeps what it has
+            read reads this first, so that no answer depends on what was asked before it.
     """
 
     mode: Mode
@@ -37,6 +39,7 @@ class Request:
     seed: int | None = None
     choices: tuple[str, ...] = ()
     group: str = ""
+    shared: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,10 @@ class Reply:
     Args:
         status: ``ok``, ``truncated`` at max_tokens, ``refused``, ``malformed``, or ``failed`` after all retries.
         text: What the model wrote, without the stop string.
-        usage: What it took, all attempts together.
+        usage: What it took; not what attempts took that were given up before it.
         attempts: Calls that were sent for this request.
         error: Why, if there is no answer; one sentence without secrets.
+        lost: Whether the last attempt brought nothing and may have to be paid all the same.
     """
 
     status: Status
@@ -56,6 +60,17 @@ class Reply:
     usage: Usage = Usage()
     attempts: int = 1
     error: str = ""
+    lost: bool = False
+
+
+# Told of an attempt that may have to be paid though it brought nothing, with what it took where that is known; says
+# whether there may be another one. Called from any thread.
+Again = Callable[[Request, Usage | None], bool]
+
+
+def always(_request: Request, _usage: Usage | None) -> bool:
+    """Let every request be tried again."""
+    return True
 
 
 class Backend(Protocol):
@@ -81,12 +96,18 @@ class Backend(Protocol):
     def concurrency(self) -> int:
         """How many requests it keeps in flight at most."""
 
-    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+    def run(
+        self, requests: Iterable[tuple[K, Request]], again: Again = always
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests in the order in which replies come.
 
         Requests are taken lazily, one whenever a place is free, always from the thread that iterates. None is
         yielded when nothing arrived for 50 ms, so that the caller can flush and look at the clock. Closing the
         iterator cancels what is in flight.
+
+        Args:
+            requests: With the keys that their replies come back under.
+            again: Asked before an attempt that follows one which may have to be paid.
 
         Raises:
             FatalBackendError: Nothing further can succeed; says what to do.

@@ -10,10 +10,11 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from promptopt.backends.base import K, Reply, Request
+from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.backends.llama import (
     N_CTX,
     PACKAGE,
+    READING,
     DroppedError,
     LlamaEngine,
     cpu_features,
@@ -60,8 +61,8 @@ class EmbeddedBackend:
 
     @property
     def model_key(self) -> str:
-        """The hash of the file's content, the engine's name and version and the size of the context."""
-        return content_hash("embedded", sha256_of(self._path), PACKAGE, engine_version(), N_CTX)
+        """The hash of the file's content, the engine and its version, and how it reads."""
+        return content_hash("embedded", sha256_of(self._path), PACKAGE, engine_version(), N_CTX, READING)
 
     @property
     def modes(self) -> frozenset[Mode]:
@@ -78,7 +79,9 @@ class EmbeddedBackend:
         """One request in the engine and one that waits, so that the engine never does."""
         return 2
 
-    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+    def run(
+        self, requests: Iterable[tuple[K, Request]], _again: Again = always
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests one after the other; see ``Backend.run``.
 
         Raises:

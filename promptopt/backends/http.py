@@ -7,15 +7,25 @@ import ssl
 import threading
 import time
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import aiohttp
+from yarl import URL
 
-from promptopt.backends.base import K, Reply, Request
+from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.backends.endpoint import Endpoint
 from promptopt.backends.loop import CLOSED, LoopThread, stream
 from promptopt.backends.pace import Pace, retry_after_s
-from promptopt.backends.wire import MalformedError, path_of, read_failure, read_models, read_reply, write_request
+from promptopt.backends.wire import (
+    LostError,
+    MalformedError,
+    TurnedAwayError,
+    path_of,
+    read_failure,
+    read_models,
+    read_reply,
+    write_request,
+)
 from promptopt.budget import Usage
 from promptopt.errors import (
     BackendError,
@@ -30,6 +40,7 @@ from promptopt.ids import content_hash
 from promptopt.layout import Mode
 
 MALFORMED_RETRIES = 2
+PATIENCE_WHEN_TURNED_AWAY = 4
 CONNECT_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 60.0
 
@@ -45,8 +56,8 @@ class HTTPOptions:
     Args:
         key_variable: The environment variable that holds the key; ``OPENAI_API_KEY`` if empty.
         concurrency: Calls in flight at most.
-        timeout_s: How long one attempt may take, in seconds.
-        max_attempts: Attempts for one request, the first included.
+        timeout_s: How long one attempt may take at most, in seconds; less once it is known how long calls take.
+        max_attempts: Attempts for one request, the first included; four times as many where the server has no room.
         backoff_s: The mean wait before the second attempt, in seconds; it doubles from then on.
         completion: Whether the server has ``/completions`` beside ``/chat/completions``.
         likelihood: Whether choices may be scored by the log-probabilities of the first token.
@@ -57,7 +68,7 @@ class HTTPOptions:
 
     key_variable: str = ""
     concurrency: int = 64
-    timeout_s: float = 60.0
+    timeout_s: float = 120.0
     max_attempts: int = 5
     backoff_s: float = 0.5
     completion: bool = True
@@ -74,14 +85,15 @@ class _Effort:
     """What one request has taken so far."""
 
     attempts: int = 0
+    turned_away: int = 0
     malformed: int = 0
     seconds: float = 0.0
-    usage: Usage = Usage()
     began_at: float = field(default_factory=time.monotonic)
 
     def finish(self, reply: Reply) -> Reply:
-        usage = self.usage + replace(reply.usage, seconds=self.seconds)
-        return replace(reply, usage=usage, attempts=self.attempts)
+        took = reply.usage
+        usage = Usage(took.prompt_tokens, took.completion_tokens, took.cached_tokens, took.cost_usd, self.seconds)
+        return Reply(reply.status, reply.text, usage, self.attempts, reply.error, reply.lost)
 
 
 class HTTPBackend:
@@ -103,6 +115,7 @@ class HTTPBackend:
         self._loop: LoopThread | None = None
         self._session: aiohttp.ClientSession | None = None
         self._served: dict[str, str] | None = None
+        self._urls: dict[str, URL] = {}
         self._closed = False
 
     @property
@@ -143,10 +156,12 @@ class HTTPBackend:
         """How many calls it keeps in flight at most."""
         return self._options.concurrency
 
-    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+    def run(
+        self, requests: Iterable[tuple[K, Request]], again: Again = always
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests in the order in which replies come; see ``Backend.run``."""
         model = self.model
-        return stream(self._connect(), lambda request: self._answer(request, model), requests, self.concurrency)
+        return stream(self._connect(), lambda request: self._answer(request, model, again), requests, self.concurrency)
 
     def close(self) -> None:
         """Close the connections and give the event loop back."""
@@ -158,23 +173,29 @@ class HTTPBackend:
             loop.wait(session.close())
             loop.close()
 
-    async def _answer(self, request: Request, model: str) -> Reply:
+    async def _answer(self, request: Request, model: str, again: Again) -> Reply:
         """Answer one request, with as many attempts as it takes and is allowed."""
         if request.choices and not self._options.likelihood:
             raise FatalBackendError(f"{self.address} scores no choices; open it with likelihood = true.")
-        body = write_request(request, model)
+        url, body = self._url(path_of(request)), write_request(request, model)
         effort = _Effort()
         while True:
             try:
-                status, payload = await self._send("POST", path_of(request), body, effort)
+                status, payload = await self._send("POST", url, body, effort, request.max_tokens)
                 if status != 200:
                     raise self._failure(status, payload)
                 return effort.finish(read_reply(payload, request))
             except FatalBackendError:
                 raise
             except BackendError as error:
-                if verdict := self._verdict(error, effort):
-                    return effort.finish(Reply(verdict, error=f"{self.address} {error}."))
+                verdict = self._verdict(error, effort)
+                lost = isinstance(error, LostError)
+                usage = error.usage if isinstance(error, LostError) else None
+                if verdict is None and lost and not again(request, usage):
+                    verdict = "malformed" if isinstance(error, MalformedError) else "failed"
+                if verdict:
+                    reason = f"{self.address} {error}."
+                    return effort.finish(Reply(verdict, "", usage or Usage(), error=reason, lost=lost and not usage))
             await self._pace.back_off(effort.attempts)
 
     def _verdict(self, error: BackendError, effort: _Effort) -> Status | None:
@@ -187,16 +208,19 @@ class HTTPBackend:
             return "refused"
         if not isinstance(error, TransientError):
             return "failed"
-        last = effort.attempts >= self._options.max_attempts
+        effort.turned_away += isinstance(error, TurnedAwayError)
+        most = self._options.max_attempts
+        last = effort.attempts - effort.turned_away >= most or effort.turned_away >= most * PATIENCE_WHEN_TURNED_AWAY
         if isinstance(error, MalformedError):
-            effort.usage += error.usage
             effort.malformed += 1
             return "malformed" if last or effort.malformed > MALFORMED_RETRIES else None
         if last and isinstance(error, UnreachableError) and self._pace.answered_at < effort.began_at:
             raise FatalBackendError(f"{self.address} {error} any more; start the server again, then resume.")
         return "failed" if last else None
 
-    async def _send(self, method: str, path: str, body: bytes | None, effort: _Effort) -> tuple[int, bytes]:
+    async def _send(
+        self, method: str, url: URL, body: bytes | None, effort: _Effort, size: int = 0
+    ) -> tuple[int, bytes]:
         """Make one attempt and return the status and body that came.
 
         Raises:
@@ -205,28 +229,31 @@ class HTTPBackend:
         """
         if self._session is None:
             raise FatalBackendError(CLOSED)
-        async with self._pace.place() as timeout_s:
-            effort.attempts += 1
-            began_at = time.monotonic()
-            timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-            url = self._endpoint.url + path
-            try:
-                async with self._session.request(
-                    method, url, data=body, timeout=timeout, allow_redirects=False
-                ) as response:
+        place = self._pace.place(size, effort.attempts + 1)
+        try:
+            async with place:
+                effort.attempts += 1
+                async with self._session.request(method, url, data=body, allow_redirects=False) as response:
                     payload = await response.read()
-            except TimeoutError:
-                raise TransientError(f"did not answer within {timeout_s:g} s") from None
-            except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-                raise FatalBackendError(f"{self.address}: no trusted TLS connection, {type(error).__name__}.") from None
-            except aiohttp.ClientConnectorError:
-                raise UnreachableError("cannot be reached") from None
-            except (aiohttp.ClientError, ConnectionError) as error:
-                raise TransientError(f"broke the connection ({type(error).__name__})") from None
-            finally:
-                effort.seconds += time.monotonic() - began_at
-        self._pace.note_answer(retry_after_s(response.headers.get("Retry-After")) if response.status != 200 else 0.0)
-        return response.status, payload
+        except aiohttp.ConnectionTimeoutError:
+            raise UnreachableError("cannot be reached") from None
+        except TimeoutError:
+            raise LostError(f"did not answer within {place.held_s:.1f} s") from None
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            raise FatalBackendError(f"{self.address}: no trusted TLS connection, {type(error).__name__}.") from None
+        except aiohttp.ClientConnectorError:
+            raise UnreachableError("cannot be reached") from None
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise LostError(f"broke the connection ({type(error).__name__})") from None
+        finally:
+            effort.seconds += place.held_s
+        status = response.status
+        wait_s = retry_after_s(response.headers.get("Retry-After")) if status != 200 else 0.0
+        self._pace.note_answer(turned_away=status in (429, 503), retry_after_s=wait_s)
+        return status, payload
+
+    def _url(self, path: str) -> URL:
+        return self._urls.setdefault(path, URL(self._endpoint.url + path))
 
     def _failure(self, status: int, payload: bytes) -> BackendError:
         """Return the error of a status; a fatal one as a whole sentence that says what to do."""
@@ -253,7 +280,7 @@ class HTTPBackend:
         effort = _Effort()
         while True:
             try:
-                status, payload = await self._send("GET", "/models", None, effort)
+                status, payload = await self._send("GET", self._url("/models"), None, effort)
                 if status == 200:
                     return read_models(payload)
                 if status in (404, 405, 501):  # a small server need not have the route
@@ -287,6 +314,7 @@ class HTTPBackend:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),  # the rest is the pace's
             # Not trust_env: that would look into ~/.netrc in a thread at every call, and fight with our own key.
             proxy=self._endpoint.proxy,
         )

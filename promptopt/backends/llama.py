@@ -10,7 +10,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from secrets import token_hex
@@ -26,6 +26,7 @@ PACKAGE = "xllamacpp"
 INSTALL = 'pip install -e ".[embedded]"'
 N_CTX = 2048
 TOP_LOGPROBS = 300
+READING = "shared first"  # named in the model's key, since another way of reading finishes near ties differently
 MAX_THREADS = 4
 SPIN_COUNT = "500"
 THREADS_VARIABLE = "PROMPTOPT_THREADS"
@@ -71,6 +72,8 @@ class LlamaEngine:
     """
 
     def __init__(self, path: Path, threads: int) -> None:
+        self._read_first: tuple[str, tuple[Message, ...]] | None = None
+        self._read_last = ""
         llama = _import_engine()
         params = llama.CommonParams()
         params.model.path = str(path)
@@ -94,7 +97,10 @@ class LlamaEngine:
                 ) from None
 
     def answer(self, request: Request, is_dropped: IsDropped) -> Reply:
-        """Answer a request; its prompt's beginning is not read again if the last request had the same.
+        """Answer a request; what it shares with its group is read once, and before anything else.
+
+        What the engine makes of a text depends in the last digits on how it was cut into batches, which is enough to
+        turn a near tie. So an answer may rest on what its group shares and on nothing else that was read before.
 
         Args:
             request: What is asked.
@@ -104,6 +110,7 @@ class LlamaEngine:
             DroppedError: The answer was not wanted any more.
         """
         began_at = time.monotonic()
+        self._read_shared(request, is_dropped)
         if request.choices:
             reply = self._score(request, is_dropped)
         else:
@@ -112,6 +119,18 @@ class LlamaEngine:
         seconds = time.monotonic() - began_at
         timed = Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, seconds=seconds)
         return Reply(reply.status, reply.text, timed, error=reply.error)
+
+    def _read_shared(self, request: Request, is_dropped: IsDropped) -> None:
+        """Leave the engine with what the request shares with its group, read by itself, and no more of its text."""
+        group, last, text = (request.mode, request.shared), self._read_last, _text(request.messages)
+        known = bool(request.shared) and group == self._read_first
+        self._read_first, self._read_last = None, text
+        if not request.shared:
+            return
+        if not known or _alike(text, last) > _alike(text, _text(request.shared)):
+            first = replace(request, messages=request.shared, shared=request.shared if known else ())
+            self._ask(first, 0, is_dropped)
+        self._read_first = group
 
     def _score(self, request: Request, is_dropped: IsDropped) -> Reply:
         """Return the likeliest of the request's choices; the prompt counts once, however many looks it took."""
@@ -147,6 +166,7 @@ class LlamaEngine:
         chat = request.mode == "chat"
         payload = _chat_payload(request.messages, stem) if chat else _text_payload(request.messages, stem)
         payload |= {"max_tokens": max_tokens, "temperature": request.temperature, "stop": list(request.stop)}
+        payload["cache_prompt"] = bool(request.shared) or bool(stem)
         payload |= {"stream": True, "return_progress": True, "stream_options": {"include_usage": True}}
         if request.seed is not None:
             payload["seed"] = request.seed % _MAX_SEED
@@ -251,6 +271,15 @@ def _missing() -> str:
             "use a glibc image such as python:3.11-slim, or a server, as in http://host:port/v1#name."
         )
     return f"The embedded model needs the package {PACKAGE}; run this in the checkout of promptopt: {INSTALL}"
+
+
+def _text(messages: Sequence[Message]) -> str:
+    return "\0".join(message.content for message in messages)
+
+
+def _alike(left: str, right: str) -> int:
+    """Return how many characters two texts have in common from their beginning on."""
+    return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
 def _text_payload(messages: Sequence[Message], stem: str) -> dict[str, Any]:

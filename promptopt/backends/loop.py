@@ -4,13 +4,14 @@ LoopThread lives here. Nothing outside the backends knows that there is an event
 """
 
 import asyncio
+import functools
 import itertools
 import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from promptopt.backends.base import K, Reply, Request
 from promptopt.errors import FatalBackendError
@@ -19,6 +20,7 @@ T = TypeVar("T")
 Answer = Callable[[Request], Coroutine[Any, Any, Reply]]
 
 TICK_S = 0.05
+GATHER_S = 0.001
 CANCEL_S = 1.0
 CLOSED = "This backend was closed; open it again."
 
@@ -113,44 +115,70 @@ def stream(
     Args:
         loop: Where the answers are made.
         answer: Makes one reply; what it raises ends the stream.
-        requests: Taken one by one, whenever fewer than ``limit`` are taken and not yet given back.
+        requests: Taken whenever fewer than ``limit`` are taken and not yet given back.
         limit: How many requests may be open at a time.
     """
     source = iter(requests)
-    ended: SimpleQueue[tuple[K, asyncio.Task[Reply]]] = SimpleQueue()
-    tasks: set[asyncio.Task[Reply]] = set()  # touched by the loop's thread alone
-
-    def start(key: K, request: Request) -> None:
-        task = asyncio.get_running_loop().create_task(answer(request))
-        tasks.add(task)
-        task.add_done_callback(lambda done: finish(key, done))
-
-    def finish(key: K, task: asyncio.Task[Reply]) -> None:
-        tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # now it counts as seen, also when nobody comes to fetch it
-        ended.put((key, task))
-
+    crew: _Crew[K] = _Crew(answer)
     n_open = 0
     try:
         while True:
-            for key, request in itertools.islice(source, limit - n_open):
-                n_open += 1
-                loop.call(start, key, request)
+            if batch := list(itertools.islice(source, limit - n_open)):
+                n_open += len(batch)
+                loop.call(crew.start, batch)
             if not n_open:
                 return
-            try:
-                key, task = ended.get(timeout=TICK_S)
-            except Empty:
+            ended = crew.wait()
+            if not ended:
+                loop.require_usable()
                 yield None
-                continue
-            n_open -= 1
-            if task.cancelled():
-                raise FatalBackendError(CLOSED)
-            yield key, task.result()
+            for key, task in ended:
+                n_open -= 1
+                if task.cancelled():
+                    raise FatalBackendError(CLOSED)
+                yield key, task.result()
     finally:
         if n_open and loop.is_usable:
-            loop.wait(_cancel(lambda: tasks))
+            loop.wait(_cancel(lambda: crew.tasks))
+
+
+class _Crew(Generic[K]):
+    """The tasks of one stream; replies are handed over by the handful, since each change of thread costs time."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.tasks: set[asyncio.Task[Reply]] = set()  # touched by the loop's thread alone, like the next two
+        self._ended: list[tuple[K, asyncio.Task[Reply]]] = []
+        self._handing_over = False
+        self._answer = answer
+        self._handfuls: SimpleQueue[list[tuple[K, asyncio.Task[Reply]]]] = SimpleQueue()
+
+    def start(self, batch: list[tuple[K, Request]]) -> None:
+        create_task = asyncio.get_running_loop().create_task
+        for key, request in batch:
+            task = create_task(self._answer(request))
+            self.tasks.add(task)
+            task.add_done_callback(functools.partial(self._finish, key))
+
+    def wait(self) -> list[tuple[K, asyncio.Task[Reply]]]:
+        """Return what has ended; nothing if that takes too long. For the thread that iterates."""
+        try:
+            return self._handfuls.get(timeout=TICK_S)
+        except Empty:
+            return []
+
+    def _finish(self, key: K, task: asyncio.Task[Reply]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # now it counts as seen, also when nobody comes to fetch it
+        self._ended.append((key, task))
+        if not self._handing_over:
+            self._handing_over = True
+            asyncio.get_running_loop().call_later(GATHER_S, self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._handfuls.put(self._ended)
+        self._ended = []
+        self._handing_over = False
 
 
 async def _cancel(tasks: Callable[[], Iterable["asyncio.Task[Any]"]]) -> None:

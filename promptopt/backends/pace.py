@@ -6,9 +6,9 @@ Everything that one endpoint's requests have in common lives here; the clock is 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
 from email.utils import parsedate_to_datetime
+from types import TracebackType
 
 from promptopt.errors import FatalBackendError
 
@@ -19,47 +19,69 @@ OPENINGS_PER_S = 2000.0
 BACKOFF_MOST_S = 30.0
 PAUSE_MOST_S = 300.0
 
+# A call may take six times as long as nearly all calls of its size do, once that is known.
+PATIENCE = 6.0
+PATIENCE_LEAST_S = 2.0
+KNOWN_FROM = 20
+KEPT = 200
+LOOK_S = 0.1
+
 
 class Pace:
     """The traffic rules of one endpoint.
 
+    The window of calls in flight follows how much the endpoint turns away: by half that share it shrinks a round, and
+    by a thirty-second of the bound it grows (the fraction-based decrease of Alizadeh et al. 2010, DCTCP). A few chance
+    refusals leave it open, an endpoint that refuses everything halves it.
+
     Args:
         address: The endpoint, for messages.
         concurrency: Calls in flight at most.
-        timeout_s: How long one attempt may take.
+        timeout_s: How long one attempt may take at most.
         backoff_s: The mean wait before the second attempt; it doubles from then on.
     """
 
     def __init__(self, address: str, concurrency: int, timeout_s: float, backoff_s: float) -> None:
         self.answered_at = 0.0
+        self.window = float(concurrency)
         self._address = address
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._backoff_s = backoff_s
-        self._places = asyncio.Semaphore(concurrency)
+        self._in_flight: set[Place] = set()
+        self._n_held = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._latencies: dict[int, _Latency] = {}
+        self._n_round = self._n_turned_away = 0
         self._began_at = 0.0
         self._n_begun = 0
         self._resume_at = 0.0
+        self._looking = False
         # Jitter must not touch any stream that a search draws from.
         self._rng = random.Random()
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[float]:
-        """Hold one of the places in flight from when a call may be sent; yields how many seconds it may take."""
-        async with self._places:
-            if self._n_begun < self._concurrency:
-                await self._open_gradually()
-            while (wait_s := self._resume_at - time.monotonic()) > 0:
-                await asyncio.sleep(wait_s * self._rng.uniform(1.0, 1.1))
-            yield self._timeout_s
+    def place(self, size: int = 0, attempt: int = 1) -> "Place":
+        """Return a place in flight to be held with ``async with``; it raises TimeoutError when the call is overdue.
 
-    def note_answer(self, retry_after_s: float = 0.0) -> None:
-        """Remember that the endpoint lives, and for how long it wants to be left alone.
+        Args:
+            size: How many tokens may be written; calls of like size take about as long.
+            attempt: Which attempt it is, from 1; each may take twice as long as the one before.
+        """
+        return Place(self, size.bit_length(), attempt)
+
+    def note_answer(self, *, turned_away: bool = False, retry_after_s: float = 0.0) -> None:
+        """Remember that the endpoint lives, whether it had room, and for how long it wants to be left alone.
 
         Raises:
             FatalBackendError: The wait is longer than anybody would sit through.
         """
         self.answered_at = time.monotonic()
+        self._n_round += 1
+        self._n_turned_away += turned_away
+        if self._n_round >= self.window:
+            self._end_round()
+        if not retry_after_s:
+            return
         if retry_after_s > PAUSE_MOST_S:
             raise FatalBackendError(
                 f"{self._address} asks to wait for {retry_after_s:.0f} s, longer than the {PAUSE_MOST_S:.0f} s that "
@@ -72,6 +94,80 @@ class Pace:
         mean_s = min(BACKOFF_MOST_S, self._backoff_s * 2 ** (attempt - 1))
         await asyncio.sleep(mean_s * self._rng.uniform(0.5, 1.5))
 
+    def _end_round(self) -> None:
+        share = self._n_turned_away / self._n_round
+        grown = self.window * (1 - share / 2) + max(1.0, self._concurrency / 32) * (share < 1)
+        self.window = max(1.0, min(float(self._concurrency), grown))
+        self._n_round = self._n_turned_away = 0
+        self._wake()
+
+    def _wake(self) -> None:
+        free = int(self.window) - self._n_held
+        while free > 0 and self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                self._n_held += 1
+                free -= 1
+
+    async def _enter(self) -> None:
+        if self._n_held < int(self.window) and not self._waiting:
+            self._n_held += 1
+        else:
+            await self._queue()
+        try:
+            if self._n_begun < self._concurrency:
+                await self._open_gradually()
+            while (wait_s := self._resume_at - time.monotonic()) > 0:
+                await asyncio.sleep(wait_s * self._rng.uniform(1.0, 1.1))
+        except asyncio.CancelledError:
+            self._give_up_place()
+            raise
+
+    async def _queue(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # it had just been given a place
+                self._give_up_place()
+            raise
+
+    def _give_up_place(self) -> None:
+        self._n_held -= 1
+        self._wake()
+
+    def _watch(self, place: "Place") -> None:
+        self._in_flight.add(place)
+        if not self._looking:
+            self._looking = True
+            self._look()
+
+    def _look(self) -> None:
+        """End the calls that are overdue; one look for all of them is cheaper than a timer each."""
+        if not self._in_flight:
+            self._looking = False
+            return
+        loop = asyncio.get_running_loop()
+        for place in self._in_flight:
+            if not place.clock.expired() and loop.time() - place.began_at > self._patience_s(place):
+                place.clock.reschedule(loop.time())
+        loop.call_later(min(LOOK_S, self._timeout_s / 4), self._look)
+
+    def _patience_s(self, place: "Place") -> float:
+        latency = self._latencies.get(place.size_class)
+        if latency is None or len(latency.kept) < KNOWN_FROM:
+            return self._timeout_s
+        usual_s = max(PATIENCE_LEAST_S, PATIENCE * latency.p95_s)
+        return min(self._timeout_s, usual_s * 2.0 ** (place.attempt - 1))
+
+    def _leave(self, place: "Place", *, came_back: bool) -> None:
+        self._in_flight.discard(place)
+        self._give_up_place()
+        if came_back:
+            self._latencies.setdefault(place.size_class, _Latency()).add(place.held_s)
+
     async def _open_gradually(self) -> None:
         now = time.monotonic()
         self._began_at = self._began_at or now
@@ -79,6 +175,57 @@ class Pace:
         self._n_begun += 1
         if due_at > now:
             await asyncio.sleep(due_at - now)
+
+
+class Place:
+    """One call in flight; entered when it may be sent, left when it has come back.
+
+    Args:
+        pace: Whose it is.
+        size_class: The class of calls that take about as long.
+        attempt: Which attempt of its request it is.
+    """
+
+    __slots__ = ("attempt", "began_at", "clock", "held_s", "pace", "size_class")
+
+    def __init__(self, pace: Pace, size_class: int, attempt: int) -> None:
+        self.pace = pace
+        self.size_class = size_class
+        self.attempt = attempt
+        self.clock = asyncio.timeout(None)
+        self.began_at = 0.0
+        self.held_s = 0.0
+
+    async def __aenter__(self) -> "Place":
+        await self.pace._enter()
+        await self.clock.__aenter__()
+        self.began_at = asyncio.get_running_loop().time()
+        self.pace._watch(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.held_s = asyncio.get_running_loop().time() - self.began_at
+        self.pace._leave(self, came_back=kind is None)
+        await self.clock.__aexit__(kind, error, trace)
+
+
+class _Latency:
+    """How long the last calls of one size took."""
+
+    __slots__ = ("_n", "kept", "p95_s")
+
+    def __init__(self) -> None:
+        self.kept: deque[float] = deque(maxlen=KEPT)
+        self.p95_s = 0.0
+        self._n = 0
+
+    def add(self, seconds: float) -> None:
+        self.kept.append(seconds)
+        self._n += 1
+        if self._n % KNOWN_FROM == 0:
+            self.p95_s = sorted(self.kept)[int(0.95 * (len(self.kept) - 1))]
 
 
 def retry_after_s(value: str | None) -> float:

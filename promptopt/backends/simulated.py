@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from promptopt.backends.base import K, Reply, Request
+from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.backends.loop import LoopThread, stream
 from promptopt.backends.scripted import ADVISER, Rewriter, wanted_tag
 from promptopt.budget import Usage
@@ -138,7 +138,9 @@ class SimulatedBackend:
         """How many calls it keeps in flight at most."""
         return self._concurrency
 
-    def run(self, requests: Iterable[tuple[K, Request]]) -> Generator[tuple[K, Reply] | None, None, None]:
+    def run(
+        self, requests: Iterable[tuple[K, Request]], _again: Again = always
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests; see ``Backend.run``."""
         if self._latency_s or self._faults.hang:
             self._loop = self._loop or LoopThread.open()

@@ -16,23 +16,32 @@ from promptopt.errors import BackendError, ContextLengthError, FatalBackendError
 
 TOP_LOGPROBS = 20
 
-_TRANSIENT = frozenset({408, 409, 425, 429})
+_TRANSIENT = frozenset({408, 409, 425})
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached")
 _TOO_LONG = re.compile(r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.I)
 _KEY_LIKE = re.compile(r"\b(sk[-_]|Bearer\s)\S{4,}", re.I)
 _QUOTE = 300
 
 
-class MalformedError(TransientError):
-    """The answer is not in the format; worth another try or two.
+class TurnedAwayError(TransientError):
+    """The server has no room for the request now."""
+
+
+class LostError(TransientError):
+    """Nothing usable came back, and the call may have to be paid all the same.
 
     Args:
-        usage: What it took all the same.
+        reason: What happened.
+        usage: What it took, where that is known.
     """
 
     def __init__(self, reason: str, usage: Usage | None = None) -> None:
         super().__init__(reason)
-        self.usage = usage or Usage()
+        self.usage = usage if usage and usage.tokens else None
+
+
+class MalformedError(LostError):
+    """The answer is not in the format; worth another try or two."""
 
 
 def path_of(request: Request) -> str:
@@ -95,6 +104,8 @@ def read_failure(status: int, payload: bytes, key: str = "") -> BackendError:
         return FatalBackendError(f"refuses the key ({status})")
     if status in (402, 403) or any(name in code for name in _NO_CREDIT):
         return FatalBackendError(f"denies access ({status}){said}")
+    if status in (429, 503):
+        return TurnedAwayError(f"has no room ({status}){said}")
     if status in _TRANSIENT or status >= 500:
         return TransientError(f"answers with status {status}{said}")
     if status in (404, 405) or 300 <= status < 400:

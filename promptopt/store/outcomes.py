@@ -49,11 +49,14 @@ class Outcomes(Database):
 
     def add_outcomes(
         self, rows: Sequence[OutcomeRow], scores: Sequence[ScoreRow], consumed: Sequence[ConsumedRow]
-    ) -> None:
+    ) -> set[str]:
         """Keep new outcomes with their scores and uses, and charge the studies for them.
 
         What has a key that is known is left alone: the first outcome stays. Give each outcome once, when its call
         has come back, and none that was found here: a row given is a row paid.
+
+        Returns:
+            The keys that are known with another output than the row given; what was given for them is dropped.
 
         Commits:
             All of it at once.
@@ -61,12 +64,13 @@ class Outcomes(Database):
         Raises:
             StoreError: A row names a prompt, example, study or ask that the store does not hold.
         """
+        dropped: set[str] = set()
         if not (rows or scores or consumed):
-            return
+            return dropped
         with self._writing() as connection:
             if rows:
-                replaced = _other_output(connection, rows)
-                scores = [score for score in scores if score.request_key not in replaced]
+                dropped = _other_output(connection, rows)
+                scores = [score for score in scores if score.request_key not in dropped]
                 connection.execute(insert_outcome, [_outcome_values(row) for row in rows])
                 for study_id in {row.study_id for row in rows if row.study_id is not None}:
                     pay(connection, study_id, paid([row for row in rows if row.study_id == study_id]))
@@ -74,18 +78,22 @@ class Outcomes(Database):
                 connection.execute(insert_score, [_score_values(score) for score in scores])
             if consumed:
                 connection.execute(insert_consumed, [_consumed_values(use) for use in consumed])
+        return dropped
 
-    def find_outcomes(self, request_keys: Sequence[str]) -> dict[str, OutcomeRow]:
-        """Return the outcomes that are known, by request key; failed ones answer nobody and are left out."""
+    def find_outcomes(self, request_keys: Sequence[str], *, failed: bool = False) -> dict[str, OutcomeRow]:
+        """Return the outcomes that are known, by request key.
+
+        Args:
+            request_keys: Of the outcomes wanted.
+            failed: Whether failed ones are wanted too, which answer nobody but the study that saw them.
+        """
         with self._reading() as connection:
             rows = [
                 row
                 for batch in dialect.in_batches(request_keys)
-                for row in connection.execute(
-                    select(*OUTCOME).where(_o.request_key.in_(batch), _o.status != "failed")
-                ).all()
+                for row in connection.execute(select(*OUTCOME).where(_o.request_key.in_(batch))).all()
             ]
-        return {row[0]: _outcome_row(row) for row in rows}
+        return {row[0]: _outcome_row(row) for row in rows if failed or row[5] != "failed"}
 
     def scores(self, request_keys: Sequence[str], metric_key: str) -> dict[str, ScoreRow]:
         """Return the scores that are known under a metric, by request key."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from promptopt.ask import Effect
 from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate
 from promptopt_strategies.effects import EffectModel, Observation, fit_effects
@@ -80,6 +81,14 @@ class Breeder:
             for row, score in evaluation.scores.items()
         ]
         self.model = fit_effects(observations, self.model) if observations else None
+
+    def effects(self, best: Candidate) -> tuple[Effect, ...]:
+        """Return what the best prompt's changes are worth, as far as they are known, then every level."""
+        if self.model is None:
+            return ()
+        seed = self.space.features(self.space.seed_points[0])
+        mine = self.space.features(self.points[best.id]) if best.id in self.points else seed
+        return (*self.model.changes(seed, mine), *self.model.table())
 
     def _vary(self, rng: Random, parents: Sequence[Candidate], cross: float) -> tuple[Genome, str, tuple[str, ...]]:
         known = [parent for parent in parents if parent.id in self.points] or [Candidate(self.space.seeds[0])]

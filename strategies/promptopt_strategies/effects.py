@@ -73,34 +73,69 @@ class EffectModel:
         noise = [normal.inv_cdf(min(max(rng.random(), 1e-12), 1 - 1e-12)) for _ in self.columns]
         return replace(self, weights=self.weights + self.root @ noise)
 
-    def table(self) -> tuple[Effect, ...]:
-        """Return the effects in points of score with 95 % intervals, largest first.
+    def changes(self, seed: Sequence[Column], best: Sequence[Column]) -> tuple[Effect, ...]:
+        """Return what each change from the seed to the best prompt is worth, largest first, then all together.
 
-        A level is compared with the average level of its choice, a demonstration with its absence.
+        The demonstrations count as one change, with their number.
+        """
+        old, new = _by_choice(seed), _by_choice(best)
+        pairs = {choice: (old.get(choice, []), new.get(choice, [])) for choice in {**old, **new}}
+        changed = {choice: (a, b) for choice, (a, b) in pairs.items() if a != b}
+        effects = [self._contrast(choice, _title(b), b, a, against=_title(a)) for choice, (a, b) in changed.items()]
+        effects.sort(key=lambda effect: (-abs(effect.estimate), effect.choice))
+        if len(effects) < 2:
+            return tuple(effects)
+        whole = [[column for part in side for column in part] for side in zip(*changed.values(), strict=True)]
+        return (*effects, self._contrast("all together", "best", whole[1], whole[0], against="seed"))
+
+    def table(self) -> tuple[Effect, ...]:
+        """Return what each level is worth against the average level of its choice, largest first.
+
+        A demonstration is compared with its absence.
         """
         levels: dict[str, list[Column]] = {}
         for column in self.columns:
             if column[0] not in ("all", "row", "prompt"):
                 levels.setdefault(column[0], []).append(column)
         effects = [
-            self._effect(column, () if choice == "demo" else columns)
+            self._contrast(*column, [column], () if choice == "demo" else columns)
             for choice, columns in levels.items()
             if choice == "demo" or len(columns) > 1
             for column in columns
         ]
         return tuple(sorted(effects, key=lambda effect: (-abs(effect.estimate), effect.choice, effect.level)))
 
-    def _effect(self, column: Column, others: Sequence[Column]) -> Effect:
+    def _contrast(
+        self, choice: str, level: str, plus: Sequence[Column], minus: Sequence[Column], *, against: str = ""
+    ) -> Effect:
+        """Return what some columns are worth against others: all of these for a change, their average in a table."""
         import numpy as np
 
         contrast = np.zeros(len(self.columns))
-        contrast[self.columns[column]] = 1.0
-        total = sum(self.counts[other] for other in others)
-        for other in others:
-            contrast[self.columns[other]] -= self.counts[other] / total
+        for column in plus:
+            if column in self.columns:
+                contrast[self.columns[column]] += 1.0
+        total = sum(self.counts.get(column, 0) for column in minus) if not against else 0
+        for column in minus:
+            if column in self.columns:
+                contrast[self.columns[column]] -= self.counts[column] / total if total else 1.0
         estimate = float(contrast @ self.weights) * self.slope
         half = float(np.linalg.norm(contrast @ self.root)) * self.slope * Z_95
-        return Effect(*column, estimate, estimate - half, estimate + half, self.counts[column])
+        n = min((self.counts.get(column, 0) for column in plus), default=0)
+        return Effect(choice, level, estimate, estimate - half, estimate + half, n, against)
+
+
+def _by_choice(features: Sequence[Column]) -> dict[str, list[Column]]:
+    """Return the columns of a prompt by choice; demonstrations stand with their number."""
+    found: dict[str, list[Column]] = {}
+    for column in features:
+        found.setdefault("demos" if column[0] == "demo" else column[0], []).append(column)
+    return found
+
+
+def _title(columns: Sequence[Column]) -> str:
+    """Return the level in words: for demonstrations their number."""
+    return next((level for choice, level in columns if choice != "demo"), "none")
 
 
 def fit_effects(observations: Sequence[Observation], start: EffectModel | None = None) -> EffectModel:

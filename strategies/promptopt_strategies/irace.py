@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from promptopt.ask import Recommend, Search
-from promptopt.example import Example
+from promptopt.example import Example, by_hash
 from promptopt.prompt import Candidate
 from promptopt.selection import Drop
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.breeder import Breeder
-from promptopt_strategies.rows import in_turn
 from promptopt_strategies.scoreboard import Scoreboard
 from promptopt_strategies.space import Space
 
@@ -35,7 +34,7 @@ class _Run:
         """Make these the elite, with who was there before, and say what would be returned now."""
         self.elite = list({c.id: c for c in (*best, *self.elite)}.values())[:2]
         ranking = tuple({c.id: c for c in (*self.elite[:1], *self.board.best())}.values())
-        effects = self.breeder.model.table() if self.breeder.model else ()
+        effects = self.breeder.effects(ranking[0])
         return Recommend(ranking, "mean", tuple(map(self.board.mean, ranking)), effects=effects)
 
 
@@ -107,7 +106,7 @@ class IRace:
 
     def search(self, context: Context) -> Search[None]:
         """Halve, climb, race the final, and climb on with what is left."""
-        rows = tuple(in_turn(context.search, f"rows {context.seed}"))
+        rows = tuple(by_hash(context.search, f"rows {context.seed}"))
         run = _Run(context, rows, Scoreboard(context.evaluations), Breeder(Space.of(context)))
         yield from self._halve(run)
         yield from self._climb(run, reserve=int(self.reserve * context.evaluations))
@@ -142,10 +141,9 @@ class IRace:
 
     def _course(self, run: _Run, champion: Candidate) -> list[Example]:
         """Return the rows of a race, shuffled: first those that the champion has seen, which cost half as much."""
-        scores = run.board.seen[champion.id].scores if champion.id in run.board.seen else {}
-        seen, salt = [row for row in run.rows if row.id in scores], f"race {run.context.seed} {run.races}"
-        unseen = [row for row in run.rows if row.id not in scores]
-        return [*in_turn(seen, salt), *in_turn(unseen, salt)][: self.climb_rows]
+        seen = run.board.seen[champion.id].scores if champion.id in run.board.seen else {}
+        shuffled = by_hash(run.rows, f"race {run.context.seed} {run.races}")
+        return sorted(shuffled, key=lambda row: row.id not in seen)[: self.climb_rows]
 
     def _final(self, run: _Run) -> Search[None]:
         """Race the elite, the best observed, the best predicted and the seeds on common rows."""

@@ -222,14 +222,7 @@ def _frames(context: Context, seeds: Sequence[Prompt]) -> dict[str, Layout]:
         "chat, demos as turns": _bare(chat_layout({}, demo_turns=True)),
         "chat": _bare(chat_layout({})),
     }
-    # Of the mode that the seed does not use, its best form is enough.
-    own = seeds[0].layout.mode
-    best = {"text", "chat, demos as turns"}
-    return {
-        name: frame
-        for name, frame in frames.items()
-        if frame.mode in context.modes and (frame.mode == own or name in best)
-    }
+    return {name: frame for name, frame in frames.items() if frame.mode in context.modes}
 
 
 def _inline_frames(context: Context, seeds: Sequence[Prompt]) -> dict[str, Layout]:

@@ -12,6 +12,7 @@ import pytest
 
 from promptopt.backends.base import Reply, Request
 from promptopt.backends.http import HTTPBackend, HTTPOptions
+from promptopt.budget import Usage
 from promptopt.errors import ConfigError, FatalBackendError
 from promptopt.layout import Message
 from tests.integration.fault_server import (
@@ -84,10 +85,13 @@ def test_passing_faults_are_retried(act: Act) -> None:
     assert (reply.status, reply.text, reply.attempts) == ("ok", "hello", 2)
 
 
-@pytest.mark.parametrize("act", [failure(429), failure(500), RESET, Act(delay_s=5)])
-def test_lasting_faults_fail_after_five_attempts(act: Act) -> None:
-    reply = run_one(lambda text, attempt: act, HTTPOptions(backoff_s=0.002, timeout_s=0.1))
-    assert (reply.status, reply.text, reply.attempts) == ("failed", "", 5)
+@pytest.mark.parametrize(
+    ("act", "attempts", "lost"),
+    [(failure(500), 5, False), (failure(429), 20, False), (RESET, 5, True), (Act(delay_s=5), 5, True)],
+)
+def test_lasting_faults_fail_after_five_attempts_and_refusals_after_twenty(act: Act, attempts: int, lost: bool) -> None:
+    reply = run_one(lambda text, attempt: act, HTTPOptions(backoff_s=0.0001, timeout_s=0.1))
+    assert (reply.status, reply.text, reply.attempts, reply.lost) == ("failed", "", attempts, lost)
     assert "127.0.0.1" in reply.error
 
 
@@ -98,8 +102,50 @@ def test_malformed_answers_are_tried_three_times(act: Act) -> None:
     assert (lasting.status, lasting.attempts) == ("malformed", 3)
 
 
-def test_a_malformed_answer_is_paid_for() -> None:
-    assert run_one(first(NO_CHOICES)).usage.prompt_tokens == 20
+@pytest.mark.parametrize(
+    ("act", "tokens"), [(NO_CHOICES, 12), (NOT_JSON, None), (RESET, None), (HALF, None), (Act(delay_s=5), None)]
+)
+def test_what_may_have_to_be_paid_is_told_before_the_next_attempt(act: Act, tokens: int | None) -> None:
+    told: list[int | None] = []
+
+    def again(request: Request, usage: Usage | None) -> bool:
+        told.append(usage.tokens if usage else None)
+        return len(told) < 2
+
+    with FaultServer(lambda text, attempt: act) as server:
+        with contextlib.closing(HTTPBackend(server.url, QUICK)) as backend:
+            (_, reply), *_ = filter(None, backend.run([(0, ask("x"))], again))
+        assert len(server.calls) == 2
+    assert told == [tokens, tokens]
+    assert reply.status == ("malformed" if act in (NO_CHOICES, NOT_JSON) else "failed")
+    assert (reply.usage.tokens or None, reply.lost) == (tokens, tokens is None)
+
+
+@pytest.mark.parametrize("act", [failure(429), failure(500)])
+def test_what_costs_nothing_needs_no_leave(act: Act) -> None:
+    with FaultServer(first(act)) as server, contextlib.closing(HTTPBackend(server.url, QUICK)) as backend:
+        (_, reply), *_ = filter(None, backend.run([(0, ask("x"))], lambda request, usage: False))
+    assert (reply.status, reply.attempts) == ("ok", 2)
+
+
+def test_a_call_that_hangs_is_given_up_once_it_is_known_how_long_calls_take() -> None:
+    script: Script = lambda text, attempt: Act(delay_s=60 if text == "t0" and not attempt else 0.01)  # noqa: E731
+    began_at = time.monotonic()
+    with FaultServer(script) as server:
+        replies = run(server, *(f"t{n}" for n in range(60)), options=HTTPOptions(concurrency=16, backoff_s=0.001))
+    assert {reply.status for reply in replies.values()} == {"ok"}
+    assert replies["t0"].attempts == 2
+    assert time.monotonic() - began_at < 30, "and not after the 120 s that a call may take at most"
+
+
+def test_where_the_server_has_no_room_the_window_shrinks_and_nothing_is_lost() -> None:
+    with FaultServer() as server:
+        server.script = lambda text, attempt: failure(429) if server.in_flight > 4 else Act(delay_s=0.01)
+        backend = HTTPBackend(server.url, HTTPOptions(concurrency=64, backoff_s=0.01))
+        with contextlib.closing(backend):
+            replies = [reply[1] for reply in backend.run((n, ask(str(n))) for n in range(300)) if reply]
+            assert backend._pace.window < 16
+    assert [reply.status for reply in replies] == ["ok"] * 300
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from promptopt.backends.base import Reply, Request
 from promptopt.backends.simulated import Faults, SimulatedBackend
 from promptopt.budget import Budget, Prices, Spend, Usage
 from promptopt.evaluation import Status
+from promptopt.health import Health
 from promptopt.landscape import Landscape
 from promptopt.layout import Message
 from promptopt.ledger import BudgetSpentError, Ledger
@@ -58,7 +59,7 @@ def test_no_cap_is_passed(
     """A model that uses any number of tokens up to the bound, answers in any order, and is cut off at any time."""
     draw = order.randint  # type: ignore[attr-defined]
     budget = Budget(**caps)
-    ledger = Ledger(budget, before, {"fake:": PRICES})
+    ledger = Ledger(budget, before, {"fake:": PRICES}, Health(0.0))
 
     def say(request: Request) -> Reply:
         n_bytes = len(request.messages[0].content.encode("utf-8", "surrogatepass"))
@@ -91,7 +92,7 @@ def test_a_cap_of_calls_is_exact_on_the_simulated_model(
     model = SimulatedBackend(
         EXAMPLES, Landscape(), Faults(refused=refused, truncated=truncated), concurrency=concurrency
     )
-    ledger = Ledger(Budget(calls=cap), Spend())
+    ledger = Ledger(Budget(calls=cap), Spend(), health=Health(0.0))
     asked = requests([example.inputs["input"] for example in EXAMPLES[:n]], 4)
     done: list[object] = []
     with suppress(BudgetSpentError):

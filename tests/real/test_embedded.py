@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,7 +11,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ pytest.importorskip("xllamacpp")
 
 from promptopt.backends.base import Reply, Request
 from promptopt.backends.embedded import EmbeddedBackend
-from promptopt.backends.llama import N_CTX, default_threads
+from promptopt.backends.llama import N_CTX, LlamaEngine, default_threads
 from promptopt.backends.model_file import locate_or_pull
 from promptopt.errors import ConfigError, FatalBackendError
 from promptopt.layout import Message
@@ -64,8 +67,8 @@ def ask(backend: EmbeddedBackend, text: str, **more: object) -> Reply:
 
 
 def review(text: str, choices: tuple[str, ...] = ()) -> Request:
-    prompt = f"{DEMOS}Review: {text}\nSentiment:"
-    return Request("completion", (Message("text", prompt),), max_tokens=6, stop=("\n",), choices=choices)
+    messages, shared = ((Message("text", f"{DEMOS}Review: {said}\nSentiment:"),) for said in (text, ""))
+    return Request("completion", messages, max_tokens=6, stop=("\n",), choices=choices, shared=shared)
 
 
 class TestContract(BackendContract):
@@ -100,6 +103,27 @@ def test_truncated_and_stopped(backend: EmbeddedBackend) -> None:
     stopped = ask(backend, count, max_tokens=40, stop=(" 1", "9"))
     assert stopped.status == "ok"
     assert "9" not in stopped.text
+
+
+@pytest.mark.parametrize("mode", ["completion", "chat"])
+def test_an_answer_rests_on_nothing_that_was_asked_before(path: Path, mode: str) -> None:
+    engine = LlamaEngine(path, 1)
+    chance = random.Random(3)
+    seen: dict[Request, set[object]] = defaultdict(set)
+    for turn in range(8):
+        stem = chance.choice(["", "It is a task. "])
+        for text, _ in chance.sample(REVIEWS, chance.randint(1, 4)):
+            plain = review(text)
+            role = "text" if mode == "completion" else "user"
+            told, shared = ((Message(role, stem + m[0].content),) for m in (plain.messages, plain.shared))
+            request = replace(plain, mode=mode, messages=told, shared=shared)
+            engine._read_shared(request, lambda: False)
+            answer = engine._ask(request, 1 + turn % 3, lambda: False, logprobs=True)
+            seen[request].add(answer.top[:20])
+        if turn % 3 == 0:
+            engine.answer(replace(STORY, max_tokens=3), lambda: False)
+    assert max(map(len, seen.values())) == 1
+    assert len(seen) > 6
 
 
 @pytest.mark.parametrize("mode", ["completion", "chat"])

@@ -147,7 +147,7 @@ def test_the_last_bit_of_an_estimate_does_not_matter_but_effects_are_told() -> N
     one = Recommend((SEED,), estimates=(0.1 + 0.2,), effects=(effect,))
     assert one.fingerprint() == Recommend((SEED,), estimates=(0.3,)).fingerprint()
     assert one.to_json()["effects"] == [
-        {"choice": "cue", "level": "Answer:", "estimate": 0.1, "low": 0.0, "high": 0.2, "n": 30}
+        {"choice": "cue", "level": "Answer:", "estimate": 0.1, "low": 0.0, "high": 0.2, "n": 30, "against": ""}
     ]
 
 

@@ -11,8 +11,9 @@ from promptopt.backends.base import Reply, Request
 from promptopt.budget import Budget, Spend, Usage
 from promptopt.errors import ConfigError, MetricError, ReplayError
 from promptopt.evaluation import Evaluation
-from promptopt.evaluator import CacheMode, Evaluator, TooManyFailuresError
+from promptopt.evaluator import CacheMode, Evaluator
 from promptopt.example import Example
+from promptopt.health import Health, TooManyFailuresError
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.metric import Score
 from promptopt.prompt import Candidate
@@ -40,14 +41,26 @@ class Bench:
     """A study with its evaluator; each ask gets a path of its own."""
 
     def __init__(
-        self, store: Store, say: Say, task: Task = TASK, cache: CacheMode = "on", budget: Budget = NO_CAPS
+        self,
+        store: Store,
+        say: Say,
+        task: Task = TASK,
+        cache: CacheMode = "on",
+        budget: Budget = NO_CAPS,
+        min_valid: float = 0.9,
     ) -> None:
         number = len(store.studies())
         self.store = store
         self.id = store.create_study(StudyRow(0, f"study {number}", {}, "hash", 0, {}, dataset_hash=TASK.dataset.hash))
         self.backend = FakeBackend(say)
-        self.ledger = Ledger(budget, Spend())
+        self.ledger = Ledger(budget, Spend(), health=Health(min_valid))
         self.evaluator = Evaluator(task, self.backend, store, self.ledger, study_id=self.id, cache=cache)
+
+    def again(self, say: Say) -> "Bench":
+        """Return the same study in a new session."""
+        other = Bench(self.store, say)
+        other.id, other.evaluator.study_id = self.id, self.id
+        return other
 
     def ask(self, ask: Evaluate, path: str = "0") -> tuple[Evaluation, ...]:
         self.store.open_asks(self.id, [AskRow(int(path), path, ask.kind, ask.fingerprint())])
@@ -113,6 +126,23 @@ def test_without_the_cache_a_study_uses_its_own_outcomes_only(store: Store) -> N
     assert alone.n_asked == 3, "its own are known"
 
 
+def test_repeats_are_draws_of_their_own_and_each_is_made_once(store: Store) -> None:
+    said = iter(["red", "green", "blue", "red", "green", "blue"])
+    bench = Bench(store, lambda request: Reply("ok", next(said)), replace(TASK, decoding=Decoding(seed=5)))
+    bench.backend.concurrency = 1
+    draws = [bench.ask(Evaluate([SEED], ROWS[:2], repeat=r), str(r))[0] for r in range(3)]
+    assert [[o.output for o in draw.outcomes] for draw in draws] == [
+        ["red", "green"],
+        ["blue", "red"],
+        ["green", "blue"],
+    ]
+    assert [request.seed for request in bench.backend.asked] == [5, 5, 6, 6, 7, 7]
+    again = [bench.ask(Evaluate([SEED], ROWS[:2], repeat=r), f"1{r}")[0] for r in range(3)]
+    assert again == draws
+    assert bench.n_asked == 6
+    assert Evaluate([SEED], ROWS[:2]).fingerprint() != Evaluate([SEED], ROWS[:2], repeat=1).fingerprint()
+
+
 @dataclass(frozen=True)
 class Length(Same):
     """As many points as letters."""
@@ -163,7 +193,8 @@ def test_a_failure_is_missing_and_answers_nobody_else(store: Store) -> None:
 
 
 def test_the_words_of_a_failure_are_those_that_replaying_finds(store: Store) -> None:
-    bench = Bench(store, in_turn(Reply("failed", error="First."), Reply("failed", error="Second.")))
+    replies = in_turn(Reply("failed", error="First."), Reply("failed", error="Second."))
+    bench = Bench(store, replies, min_valid=0.0)
     bench.ask(Evaluate([SEED], ROWS[:1]))
     live = bench.ask(Evaluate([SEED], ROWS[:1]), "1")
     assert live == bench.evaluator.recorded("1", Evaluate([SEED], ROWS[:1]))
@@ -171,7 +202,8 @@ def test_the_words_of_a_failure_are_those_that_replaying_finds(store: Store) -> 
 
 @pytest.mark.parametrize("status", ["refused", "malformed"])
 def test_refused_and_malformed_are_missing_and_not_asked_again(store: Store, status: str) -> None:
-    bench = Bench(store, lambda request: Reply(status, "no", error="Declined."))  # type: ignore[arg-type]
+    say = lambda request: Reply(status, "no", error="Declined.")  # type: ignore[arg-type]  # noqa: E731
+    bench = Bench(store, say, min_valid=0.0)
     (answer,) = bench.ask(Evaluate([SEED], ROWS[:3]))
     assert {(o.status, o.score, o.feedback) for o in answer.outcomes} == {(status, None, "Declined.")}
     bench.ask(Evaluate([SEED], ROWS[:3]), "1")
@@ -188,22 +220,36 @@ def test_truncated_answers_count_where_the_task_says_so(store: Store, scored: bo
 
 
 def test_too_many_failures_stop_it_and_what_came_is_kept(store: Store) -> None:
-    bench = Bench(store, in_turn(*[Reply("ok", "red")] * 8, FAILED))
+    bench = Bench(store, in_turn(*[Reply("ok", "red")] * 7, FAILED))
     bench.backend.concurrency = 1
-    with pytest.raises(TooManyFailuresError, match=r"2 of 10 calls to fake: failed, more than 10%.*server is gone"):
+    with pytest.raises(TooManyFailuresError, match=r"3 of 10 calls failed.* 10% missing.*server is gone"):
         bench.ask(Evaluate([SEED], ROWS[:10]))
-    bench.backend.say = red
-    (answer,) = bench.ask(Evaluate([SEED], ROWS[:10]))
+    again = bench.again(red)
+    (answer,) = again.ask(Evaluate([SEED], ROWS[:10]))
     assert answer.n_valid == 10
-    assert bench.n_asked == 12, "only the two that failed are asked again"
+    assert (bench.n_asked, again.n_asked) == (10, 3), "only those that failed are asked again"
 
 
-def test_a_tenth_may_fail_and_of_a_few_calls_any(store: Store) -> None:
+def test_a_model_that_is_gone_is_noticed_at_once_and_over_asks(store: Store) -> None:
+    gone = Bench(store, lambda request: FAILED)
+    gone.backend.concurrency = 1
+    with pytest.raises(TooManyFailuresError, match="2 of 2"):
+        gone.ask(Evaluate([OTHER], ROWS[:30]))
+    slowly = Bench(store, lambda request: red(request) if slowly.n_asked % 4 else FAILED)
+    slowly.backend.concurrency = 1
+    for path in range(0, 15, 3):
+        slowly.ask(Evaluate([SEED], ROWS[path : path + 3]), str(path))
+    with pytest.raises(TooManyFailuresError, match=r"[45] of (16|20) calls"):
+        slowly.ask(Evaluate([SEED], ROWS[15:60]), "99")
+
+
+def test_a_few_may_fail_by_chance_and_more_where_the_study_says_so(store: Store) -> None:
     tenth = Bench(store, in_turn(*[Reply("ok", "red")] * 9, FAILED))
     tenth.backend.concurrency = 1
     assert tenth.ask(Evaluate([SEED], ROWS[:10]))[0].n_valid == 9
-    few = Bench(store, lambda request: FAILED)
-    assert few.ask(Evaluate([OTHER], ROWS[:9]))[0].n_valid == 0
+    patient = Bench(store, in_turn(*[Reply("ok", "red")] * 7, FAILED), min_valid=0.0)
+    patient.backend.concurrency = 1
+    assert patient.ask(Evaluate([OTHER], ROWS[:10]))[0].n_valid == 7
 
 
 def test_a_cap_stops_it_and_what_came_is_kept(store: Store) -> None:

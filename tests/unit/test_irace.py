@@ -40,11 +40,16 @@ class TestSearch:
 
     def test_says_why(self):
         effects = simulate(IRace(), sample_context(600), by_cue).recommendations[-1].effects
-        found = {(effect.choice, effect.level): effect for effect in effects}
+        levels = [effect for effect in effects if not effect.against]
+        found = {(effect.choice, effect.level): effect for effect in levels}
         assert found["demos", "0"].estimate < 0
         assert found["cue", "A:"].estimate > 0
-        sizes = [abs(effect.estimate) for effect in effects]
+        sizes = [abs(effect.estimate) for effect in levels]
         assert sizes == sorted(sizes, reverse=True)
+        changes = {effect.choice: effect for effect in effects if effect.against}
+        assert (changes["cue"].against, changes["cue"].level) == ("Kind:", "A:")
+        assert changes["demos"].against == "0"
+        assert changes["all together"].low > 0
 
     def test_the_seed_is_in_the_first_and_in_the_last_race(self):
         context = sample_context(300)
@@ -95,6 +100,16 @@ class TestEffects:
         assert table["demo", "bad"].high < 0
         assert table["role", "x"].low < 0 < table["role", "x"].high
         assert all(-1 <= e.low <= e.estimate <= e.high <= 1 and e.n > 0 for e in table.values())
+
+    def test_changes_from_the_seed_are_told_one_by_one_and_together(self):
+        model = fit_effects(self.planted())
+        seed, best = [("cue", "b"), ("role", "x"), ("demos", "1"), ("demo", "bad")], [("cue", "a"), ("role", "x")]
+        cue, demos, together = model.changes(seed, best)
+        assert (cue.choice, cue.level, cue.against) == ("cue", "a", "b")
+        assert (demos.choice, demos.level, demos.against) == ("demos", "none", "1")
+        assert min(cue.low, demos.low, together.low) > 0
+        assert together.estimate == pytest.approx(cue.estimate + demos.estimate)
+        assert model.changes(seed, seed) == ()
 
     def test_a_fit_starts_from_the_last_one_and_ends_the_same(self):
         seen = self.planted()

@@ -1,12 +1,15 @@
 """Ledger: every call is reserved before it is sent, so no cap is passed, and what room there is gets used."""
 
+import time
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
-from promptopt.backends.base import Reply, Request
+from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Budget, Prices, Spend, Usage
+from promptopt.health import Health
 from promptopt.layout import Message
 from promptopt.ledger import BudgetSpentError, Ledger
 from tests.fakes import FakeBackend
@@ -105,9 +108,72 @@ def test_calls_cancelled_in_flight_are_charged_in_full() -> None:
 
 
 def test_a_call_that_was_retried_counts_once() -> None:
-    ledger = Ledger(Budget(), Spend())
+    ledger = Ledger(Budget(), Spend(), health=Health(0.0))
     run(ledger, FakeBackend(lambda request: Reply("failed", attempts=5, error="gone")), 2)
     assert ledger.spend.calls == 2
+
+
+class LosingBackend(FakeBackend):
+    """Loses every attempt but the fourth of each request, as far as it may try again."""
+
+    def run(
+        self, requests: Iterable[tuple[K, Request]], again: Again = always
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
+        for key, request in requests:
+            for _ in range(3):
+                self.asked.append(request)
+                if not again(request, None):
+                    yield key, Reply("failed", error="lost", lost=True)
+                    break
+            else:
+                self.asked.append(request)
+                yield key, self.say(request)
+
+
+def test_a_lost_call_is_charged_its_reservation_and_the_next_attempt_is_reserved() -> None:
+    ledger = Ledger(Budget(), Spend())
+    backend = LosingBackend()
+    run(ledger, backend, 2)
+    bound = len("one two 0") + 8 + 5
+    assert ledger.spend.calls == len(backend.asked) == 8
+    assert ledger.lost == Spend(calls=6, tokens=6 * bound)
+    assert ledger.spend.tokens == 6 * bound + 2 * 4
+
+
+@pytest.mark.parametrize("cap", range(1, 9))
+def test_a_cap_holds_whatever_is_lost(cap: int) -> None:
+    ledger, backend = Ledger(Budget(calls=cap), Spend(), health=Health(0.0)), LosingBackend()
+    done, unit = run(ledger, backend, 20)
+    assert ledger.spend.calls == len(backend.asked) == cap
+    assert unit == "calls"
+    assert len(done) == -(-cap // 4), "a request that may not be tried again ends as it stands"
+
+
+def test_what_the_last_lost_attempt_costs_stands_in_its_reply() -> None:
+    ledger = Ledger(Budget(calls=1), Spend(), {"fake:": Prices(1.0, 2.0)})
+    ((_, reply),) = filter(None, ledger.run(LosingBackend(), requests(1)))
+    assert reply.usage.tokens == ledger.spend.tokens == len("one two 0") + 8 + 5
+    assert reply.usage.cost_usd == pytest.approx(ledger.spend.usd)
+
+
+def test_when_time_is_up_calls_in_flight_are_cancelled() -> None:
+    ledger = Ledger(Budget(seconds=5), Spend(seconds=4.95))
+    backend = SlowBackend(concurrency=4)
+    done, unit = run(ledger, backend, 10)
+    assert unit == "seconds"
+    assert len(done) < 4
+    assert ledger.spend.calls == len(backend.asked) >= 4, "what was sent is charged"
+
+
+class SlowBackend(FakeBackend):
+    """Takes 30 ms a reply."""
+
+    def run(
+        self, requests: Iterable[tuple[K, Request]], again: Again = always
+    ) -> Generator[tuple[K, Reply] | None, None, None]:
+        for arrival in super().run(requests, again):
+            time.sleep(0.03)
+            yield arrival
 
 
 def test_a_tick_of_the_backend_is_handed_on() -> None:

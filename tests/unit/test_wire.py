@@ -6,7 +6,7 @@ import pytest
 
 from promptopt.backends.base import Request
 from promptopt.backends.pace import retry_after_s
-from promptopt.backends.wire import MalformedError, read_failure, read_models, read_reply
+from promptopt.backends.wire import MalformedError, TurnedAwayError, read_failure, read_models, read_reply
 from promptopt.errors import BackendError, ContextLengthError, FatalBackendError, RefusedError, TransientError
 from promptopt.layout import Message
 
@@ -20,7 +20,7 @@ def failed(status: int, message: str = "", code: str = "", key: str = "") -> Bac
 @pytest.mark.parametrize(
     ("status", "message", "code", "kind"),
     [
-        (429, "slow down", "rate_limit_exceeded", TransientError),
+        (429, "slow down", "rate_limit_exceeded", TurnedAwayError),
         (429, "no money", "insufficient_quota", FatalBackendError),
         (408, "", "", TransientError),
         (529, "overloaded", "", TransientError),

@@ -10,6 +10,9 @@ from promptopt_cli import options as o
 EXAMPLE = 'Example: promptopt evaluate sentiment --prompt "Is this review positive or negative?" --split dev'
 
 SplitName = Annotated[str, typer.Option("--split", help="train, dev or test; each look at test is recorded.")]
+Repeat = Annotated[
+    int, typer.Option("--repeat", min=0, help="Which independent draw, where the temperature is above 0.")
+]
 
 
 def evaluate(
@@ -22,8 +25,10 @@ def evaluate(
     split: SplitName = "dev",
     max_calls: o.MaxCalls = None,
     answer_tokens: o.AnswerTokens = None,
+    temperature: o.Temperature = None,
     scoring: o.Scoring = None,
     mode: o.Mode = None,
+    repeat: Repeat = 0,
     store: o.StoreOption = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -40,12 +45,13 @@ def evaluate(
         metric=metric,
         columns=column,
         max_tokens=answer_tokens,
+        temperature=temperature,
         scoring=scoring,
         mode=mode,
     )
     spec = o.with_study(o.with_budget(o.with_model(spec, task=model), calls=max_calls), store=store)
     with LiveLine(quiet=as_json) as line:
-        measured = api.evaluate(spec, cast("Any", split), observer=line.show, download=show_download)
+        measured = api.evaluate(spec, cast("Any", split), repeat=repeat, observer=line.show, download=show_download)
     if as_json:
         show.as_json(measured.to_json())
     else:

@@ -40,6 +40,7 @@ def optimize(
     optimizer_price: o.OptimizerPrice = None,
     model_option: o.ModelOptions = None,
     answer_tokens: o.AnswerTokens = None,
+    temperature: o.Temperature = None,
     scoring: o.Scoring = None,
     mode: o.Mode = None,
     part: o.Parts = None,
@@ -47,6 +48,7 @@ def optimize(
     seed: o.Seed = None,
     store: o.StoreOption = None,
     cache: o.Cache = None,
+    min_valid: o.MinValid = None,
     fork: Fork = None,
     yes: Yes = False,
     estimate: EstimateOnly = False,
@@ -64,6 +66,7 @@ def optimize(
         metric=metric,
         columns=column,
         max_tokens=answer_tokens,
+        temperature=temperature,
         scoring=scoring,
         mode=mode,
         editable=editable,
@@ -75,7 +78,7 @@ def optimize(
     spec = o.with_budget(
         spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
     )
-    spec = o.with_study(spec, name=study, seed=seed, store=store, cache=cache)
+    spec = o.with_study(spec, name=study, seed=seed, store=store, cache=cache, min_valid=min_valid)
     run(spec, fork=fork, yes=yes, estimate=estimate, as_json=as_json)
 
 
