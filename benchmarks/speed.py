@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py [ROW ...] [--quick] [--full]
 
-Without names it measures all rows; ``--quick`` repeats nothing, ``--full`` adds what takes long. Run it on idle cores: CPU milliseconds bear other work, wall seconds do not. See benchmarks/README.md.
+Without names it measures all rows; ``--quick`` repeats nothing, ``--full`` adds what takes long. Run it on idle cores:
+CPU milliseconds bear other work, wall seconds do not. See benchmarks/README.md.
 """
 
 import asyncio
