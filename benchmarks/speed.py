@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import speed_calls
+import speed_caps
 import speed_search
 import speed_store
 from asyncio_client import post_all
@@ -40,6 +41,7 @@ ROWS: dict[str, Callable[[Options], list[Row]]] = {
     "lost": speed_calls.lost,
     "faults": speed_calls.faults,
     "unreadable": speed_calls.unreadable,
+    "caps": speed_caps.caps,
     "warm": speed_store.warm,
     "trial": speed_store.trial,
     "import": speed_store.imports,

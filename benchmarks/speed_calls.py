@@ -1,5 +1,6 @@
 """Rows about calls: CPU per evaluated example, nothing lost at many at a time, faults, unreadable and cut replies."""
 
+from dataclasses import replace
 from statistics import median
 
 from clients import Figures, installed_peers, run_client
@@ -74,10 +75,10 @@ def lost(_options: Options) -> list[Row]:
 def faults(options: Options) -> list[Row]:
     """Measure what 5 % 429, 2 % 500 and 1 % hangs cost; the peers, which wait for the hangs, only in a full run."""
     over, calls, missing, plain, notes = [], [], [], [], set()
-    for _ in range(options.repetitions):
+    for turn in range(options.repetitions):
         with serving(Manner(LATENCY_MS)) as server:
             plain.append(run_client("ours", server.url, N, 64).wall_s - ideal_s(N, 64))
-        with serving(FAULTY) as server:
+        with serving(replace(FAULTY, seed=turn)) as server:
             run = run_client("ours", server.url, N, 64)
             over.append(run.wall_s - ideal_s(N, 64))
             calls.append(server.stats()["requests"] / N)

@@ -1,0 +1,53 @@
+"""The row about caps: real runs against the mock server, at random concurrency, latency and failure."""
+
+import random
+from tempfile import TemporaryDirectory
+
+from mock_server import MODEL, USAGE, Manner, serving
+from table import Options, Row
+from workload import task_of
+
+from promptopt import api
+from promptopt.budget import Budget, Spend
+from promptopt.config import ModelSpec, StudySpec
+from promptopt.errors import StudyError
+from promptopt.store.store import Store
+
+RUNS = 50
+N = 150
+
+
+def caps(options: Options) -> list[Row]:
+    """Stop evaluations by a cap on calls or tokens; hold it against what was charged and what the server served."""
+    rng = random.Random("caps")
+    runs = [_run(rng, unit) for _ in range(RUNS // 2 if options.repetitions > 1 else 3) for unit in ("calls", "tokens")]
+    charged, served = max(run[0] for run in runs), max(run[1] for run in runs)
+    return [
+        Row(f"spend / cap at most, {len(runs)} runs", f"{charged:.3f}", f"served {served:.3f}", "<= 1", charged <= 1),
+        Row("served / cap at most", f"{served:.3f}", f"charged {charged:.3f}", "<= 1", served <= 1),
+    ]
+
+
+def _run(rng: random.Random, unit: str) -> tuple[float, float]:
+    """Return what was charged and what was served, as shares of a random cap."""
+    cap = rng.randint(20, 120) * (1 if unit == "calls" else USAGE["total_tokens"])
+    faults = {name: rng.uniform(0, 0.05) for name in ("rate_limit", "server_error", "truncated")}
+    manner = Manner(rng.uniform(1, 60), sigma=rng.uniform(0, 1), seed=rng.getrandbits(32), **faults)
+    concurrency = 2 ** rng.randint(0, 7)
+    with serving(manner) as server, TemporaryDirectory() as folder:
+        spent = _spent(server.url, f"{folder}/store.db", Budget(evaluations=N, **{unit: cap}), concurrency)
+        stats = server.stats()
+    served = stats["answered"] - stats["rate_limit"] - stats["server_error"]
+    return getattr(spent, unit) / cap, served * (1 if unit == "calls" else USAGE["total_tokens"]) / cap
+
+
+def _spent(url: str, store: str, budget: Budget, concurrency: int) -> Spend:
+    model = ModelSpec(f"{url}#{MODEL}", options={"concurrency": str(concurrency)})
+    try:
+        api.evaluate(StudySpec(model=model, budget=budget, store=store), "dev", task=task_of(N))
+    except StudyError as stop:
+        if "budget" not in str(stop):
+            raise
+    with Store.open(store, create=False) as opened:
+        (row,) = opened.studies()
+        return opened.spend(row.id)
