@@ -58,13 +58,14 @@ def read_text(payload: bytes) -> str | None:
 async def post_all(url: str, bodies: Sequence[bytes], concurrency: int) -> list[str | None]:
     """Post the bodies over so many connections and return the texts in the order in which they came."""
     parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 80
     head = f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode()
     head += b"Content-Type: application/json\r\nContent-Length: "
     requests = (b"%b%d\r\n\r\n%b" % (head, len(body), body) for body in bodies)
     texts: list[str | None] = []
     loop = asyncio.get_running_loop()
     opened = [
-        await loop.create_connection(lambda: Line(requests, texts), parts.hostname, parts.port)
+        await loop.create_connection(lambda: Line(requests, texts), host, port)
         for _ in range(min(concurrency, len(bodies)))
     ]
     await asyncio.gather(*(line.over for _, line in opened))

@@ -155,7 +155,7 @@ def openai(url: str, n: int, concurrency: int) -> Figures:
     from workload import MAX_TOKENS
 
     async def call_all(client: AsyncOpenAI, n: int) -> Texts:
-        async def call(asked: list[dict[str, str]]) -> str | None:
+        async def call(asked: Any) -> str | None:
             try:
                 answer = await client.chat.completions.create(
                     model=MODEL, messages=asked, temperature=0.0, max_tokens=MAX_TOKENS
@@ -188,7 +188,8 @@ def litellm(url: str, n: int, concurrency: int) -> Figures:
             )
         except APIError:
             return None
-        return answer.choices[0].message.content
+        text: str | None = answer.choices[0].message.content
+        return text
 
     return asyncio.run(after_warm_up(call, n, concurrency))
 

@@ -127,7 +127,9 @@ def main(studies: int, jobs: int) -> bool:
     """Print the table; return whether the bound held."""
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         pairs = list(pool.map(one_pair, range(studies)))
-    lines = [("failing", "studies", "paused", "not measured", "missing", "without, %", "with, %", "falls by, points")]
+    lines: list[tuple[str, ...]] = [
+        ("failing", "studies", "paused", "not measured", "missing", "without, %", "with, %", "falls by, points")
+    ]
     for band in range(BANDS):
         low, high = MOST * band / BANDS, MOST * (band + 1) / BANDS
         lines.append(line(f"{low:.0%} to {high:.0%}", [pair for pair in pairs if low <= pair.share < high]))

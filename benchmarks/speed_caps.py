@@ -31,8 +31,14 @@ def caps(options: Options) -> list[Row]:
 def _run(rng: random.Random, unit: str) -> tuple[float, float]:
     """Return what was charged and what was served, as shares of a random cap."""
     cap = rng.randint(20, 120) * (1 if unit == "calls" else USAGE["total_tokens"])
-    faults = {name: rng.uniform(0, 0.05) for name in ("rate_limit", "server_error", "truncated")}
-    manner = Manner(rng.uniform(1, 60), sigma=rng.uniform(0, 1), seed=rng.getrandbits(32), **faults)
+    manner = Manner(
+        latency_ms=rng.uniform(1, 60),
+        sigma=rng.uniform(0, 1),
+        rate_limit=rng.uniform(0, 0.05),
+        server_error=rng.uniform(0, 0.05),
+        truncated=rng.uniform(0, 0.05),
+        seed=rng.getrandbits(32),
+    )
     concurrency = 2 ** rng.randint(0, 7)
     with serving(manner) as server, TemporaryDirectory() as folder:
         spent = _spent(server.url, f"{folder}/store.db", Budget(evaluations=N, **{unit: cap}), concurrency)
