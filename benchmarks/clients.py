@@ -154,23 +154,19 @@ def openai(url: str, n: int, concurrency: int) -> Figures:
     from openai import APIError, AsyncOpenAI
     from workload import MAX_TOKENS
 
-    async def call_all(client: AsyncOpenAI, n: int) -> Texts:
-        async def call(asked: Any) -> str | None:
-            try:
-                answer = await client.chat.completions.create(
-                    model=MODEL, messages=asked, temperature=0.0, max_tokens=MAX_TOKENS
-                )
-            except APIError:
-                return None
-            return answer.choices[0].message.content if answer.choices else None
-
-        return await pooled(call, asked_of(n), concurrency)
-
     async def measured() -> Figures:
         async with AsyncOpenAI(base_url=url, api_key="none") as client:
-            await call_all(client, WARM_UP)
-            watch = Watch()
-            return watch.figures(n, await call_all(client, n))
+
+            async def call(asked: Any) -> str | None:
+                try:
+                    answer = await client.chat.completions.create(
+                        model=MODEL, messages=asked, temperature=0.0, max_tokens=MAX_TOKENS
+                    )
+                except (APIError, ValueError):  # what is no JSON comes out bare
+                    return None
+                return answer.choices[0].message.content if answer.choices else None
+
+            return await after_warm_up(call, n, concurrency)
 
     return asyncio.run(measured())
 
@@ -197,7 +193,7 @@ def litellm(url: str, n: int, concurrency: int) -> Figures:
 def dspy(url: str, n: int, concurrency: int) -> Figures:
     """Call through dspy's language model alone, without its adapters, threads and cache."""
     from dspy import LM
-    from openai import APIError
+    from dspy.utils.exceptions import LMError
     from workload import MAX_TOKENS
 
     model = LM(f"openai/{MODEL}", api_base=url, api_key="none", cache=False, temperature=0.0, max_tokens=MAX_TOKENS)
@@ -205,7 +201,7 @@ def dspy(url: str, n: int, concurrency: int) -> Figures:
     async def call(asked: list[dict[str, str]]) -> str | None:
         try:
             said = (await model.acall(messages=asked))[0]
-        except APIError:
+        except LMError:
             return None
         return said if isinstance(said, str) else said["text"]
 
