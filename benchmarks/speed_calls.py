@@ -3,7 +3,7 @@
 from dataclasses import replace
 from statistics import median
 
-from clients import Figures, installed_peers, run_client
+from clients import PEERS, Figures, installed_peers, run_client
 from mock_server import Manner, serving
 from table import Options, Row, show_cells
 
@@ -56,6 +56,8 @@ def _show_clients(runs: dict[str, list[Figures]], concurrency: int) -> None:
         share, lost = ideal_s(N, concurrency) / wall_s, max(run.lost for run in some)
         lines.append((name, f"{ms:.3f}", f"{ms / bare:.2f}", f"{wall_s:.2f}", f"{share:.0%}", str(lost)))
     show_cells(lines)
+    if absent := set(PEERS) - runs.keys():
+        print(f"not installed, so not measured: {', '.join(sorted(absent))}")
     print()
 
 

@@ -152,7 +152,7 @@ def _optuna(path: str) -> tuple[Callable[[int], object], Callable[[], object]]:
 
 def imports(options: Options) -> list[Row]:
     """Measure the CPU time of ``import promptopt``, and of the peers' imports."""
-    names = ["promptopt", "aiohttp", *installed_peers()]
+    names = ["promptopt", "promptopt.api", "aiohttp", *installed_peers()]
     runs: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.repetitions):
         for name in names:
