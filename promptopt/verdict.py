@@ -71,8 +71,7 @@ def judge_verdict(
         level: Of the interval that has to exclude 0.
     """
     if seed.prompt_id == winner.prompt_id:
-        sentence = "No reliable improvement: the seed prompt won."
-        return Verdict("no reliable improvement", sentence, None, seed.n_valid, seed.n)
+        return _of_the_seed_alone(seed)
     difference, asked = paired_difference(paired(seed, winner), level=level), max(seed.n, winner.n)
     if why := _unmeasured(difference, asked, least, goal):
         return _verdict("not measured", why, difference, seed, winner)
@@ -139,6 +138,14 @@ def per_class(evaluation: Evaluation, examples: Iterable[Example]) -> tuple[Clas
         mean = sum(scores) / len(scores) if scores else 0.0
         figures.append(ClassFigure(label, mean, mean_interval(scores), len(scores), len(groups[label])))
     return tuple(figures)
+
+
+def _of_the_seed_alone(seed: Evaluation) -> Verdict:
+    if seed.n_valid < LEAST_SHARE * seed.n:
+        sentence = f"Not measured: only {seed.n_valid} of {seed.n} held-out examples were answered."
+        return Verdict("not measured", sentence, None, seed.n_valid, seed.n)
+    sentence = "No reliable improvement: the seed prompt won."
+    return Verdict("no reliable improvement", sentence, None, seed.n_valid, seed.n)
 
 
 def _verdict(word: Word, sentence: str, difference: PairedDifference, seed: Evaluation, winner: Evaluation) -> Verdict:

@@ -83,6 +83,13 @@ def test_the_seed_itself_won() -> None:
     assert verdict.sentence == "No reliable improvement: the seed prompt won."
 
 
+def test_a_seed_that_got_no_answers_has_won_nothing() -> None:
+    seed = evaluation("seed", [None] * 240)
+    verdict = judge_verdict(seed, seed)
+    assert (verdict.word, verdict.n_valid) == ("not measured", 0)
+    assert verdict.sentence == "Not measured: only 0 of 240 held-out examples were answered."
+
+
 def test_failed_calls_are_left_out_pair_by_pair() -> None:
     seed = evaluation("seed", [None] * 10 + [0.0] * 60 + [1.0] * 30)
     winner = evaluation("winner", [1.0] * 70 + [None] * 5 + [1.0] * 25)
