@@ -4,12 +4,13 @@ Nobody trusts a number from the search: finalists and baselines meet on all of d
 the chosen prompt with the seed on held-out examples is the verdict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from promptopt.ask import Evaluate, Search
 from promptopt.evaluation import Evaluation
 from promptopt.example import Dataset, Example, by_hash
+from promptopt.layout import Slot, split_slots
 from promptopt.prompt import Candidate
 from promptopt.task import Task
 from promptopt.verdict import Verdict, choose, judge_verdict, not_measured
@@ -57,12 +58,20 @@ def baselines(task: Task) -> dict[str, Candidate]:
     seed = task.seeds[0]
     entrants = {"seed": Candidate(seed)}
     if "instruction" in task.editable:
-        empty = seed.replace(instruction="")
-        if empty.template(task.fields).slots:
-            entrants["empty instruction"] = Candidate(empty, (seed.id,), "baseline")
-        text = f"{seed.instruction} {STEP_BY_STEP}".strip()
-        entrants["step by step"] = Candidate(seed.replace(instruction=text), (seed.id,), "baseline")
+        texts = {
+            "empty instruction": _slots_alone(seed.instruction, task.fields),
+            "step by step": f"{seed.instruction} {STEP_BY_STEP}".strip(),
+        }
+        for role, text in texts.items():
+            if text != seed.instruction:
+                entrants[role] = Candidate(seed.replace(instruction=text), (seed.id,), "baseline")
     return entrants
+
+
+def _slots_alone(text: str, fields: Iterable[str]) -> str:
+    """Return what is left of an instruction without its words: the fields that it shows, a line each."""
+    shown = [segment.name for segment in split_slots(text, fields) if isinstance(segment, Slot)]
+    return "\n".join("{" + name + "}" for name in dict.fromkeys(shown))
 
 
 def prove(entrants: Mapping[str, Candidate], dataset: Dataset) -> Search[Proof]:
