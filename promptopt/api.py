@@ -29,7 +29,7 @@ from promptopt.statistics import mean_interval
 from promptopt.store.store import Store
 from promptopt.study import Observer, Setup, Study
 from promptopt.task import Task
-from promptopt.verdict import per_class
+from promptopt.verdict import LEAST_EXAMPLES, per_class
 
 Data = str | Path | Sequence[Mapping[str, Any]]
 
@@ -143,6 +143,11 @@ def _notes(setup: Setup) -> list[str]:
     dataset = setup.task.dataset
     if not dataset.test:
         notes.append("There is no test split, so the gain will not be measured; 300 held-out examples show 10 points.")
+    elif len(dataset.test) < LEAST_EXAMPLES:
+        notes.append(
+            f"Only {len(dataset.test)} test examples: below {LEAST_EXAMPLES} nothing is decided, so the gain will not "
+            "be measured."
+        )
     elif len(dataset.test) < FEW_TEST:
         notes.append(f"Only {len(dataset.test)} test examples: a gain under 10 points will hardly show.")
     return notes

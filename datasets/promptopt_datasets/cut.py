@@ -7,22 +7,28 @@ from collections.abc import Sequence
 
 from promptopt.example import Example, by_hash
 from promptopt.metrics import few_labels
+from promptopt.verdict import LEAST_EXAMPLES
 
 MIN_ROWS = 4
-# Up to here every row is needed for the search: no test split, and the verdict says "not measured".
 SMALL = 50
 DEV_SHARE = 0.2
 MIN_DEV = 20
+MIN_TRAIN = 30
+# Below this a test split would be too small for a verdict, so every row goes to the search and the choice.
+MIN_FOR_VERDICT = MIN_TRAIN + MIN_DEV + LEAST_EXAMPLES
 
 
 def cut_in_three(examples: Sequence[Example]) -> tuple[list[Example], list[Example], list[Example]]:
-    """Return train, dev and test: 40, 20 and 40 in a hundred, but at least 20 for dev, and no test up to 50 rows."""
+    """Return train, dev and test: 40, 20 and 40 in a hundred, but 20 for dev and 50 for test at least.
+
+    Below 100 rows there is no test, since so few would decide nothing.
+    """
     n = len(examples)
-    if n <= SMALL:
+    if n < MIN_FOR_VERDICT:
         train, dev = cut_in_two(examples)
         return train, dev, []
     n_dev = max(MIN_DEV, round(DEV_SHARE * n))
-    n_train = (n - n_dev) // 2
+    n_train = n - n_dev - max(LEAST_EXAMPLES, n - n_dev - (n - n_dev) // 2)
     mixed = _evenly(examples)
     train, dev, test = mixed[:n_train], mixed[n_train : n_train + n_dev], mixed[n_train + n_dev :]
     return _in_order(examples, train), _in_order(examples, dev), _in_order(examples, test)

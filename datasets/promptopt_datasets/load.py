@@ -12,7 +12,7 @@ from typing import Any
 from promptopt.errors import ConfigError, DataError
 from promptopt.example import SPLITS, Dataset, Example, Split, question_id
 from promptopt_datasets.columns import find_columns, to_example
-from promptopt_datasets.cut import MIN_ROWS, cut_in_three, cut_in_two
+from promptopt_datasets.cut import MIN_FOR_VERDICT, MIN_ROWS, cut_in_three, cut_in_two
 from promptopt_datasets.files import KINDS, SUFFIXES, Row, read_rows, read_text
 
 HUB = "hf:"
@@ -191,7 +191,8 @@ def _cut(source: str, name: str, placed: Mapping[str, Placed]) -> Dataset:
     whole = examples.get("", examples.get("train", []))
     if len(whole) < MIN_ROWS and set(examples) != set(SPLITS):
         raise DataError(
-            f"{source}: too few rows ({len(whole)}); give at least {MIN_ROWS}, and 50 or more for a verdict."
+            f"{source}: too few rows ({len(whole)}); give at least {MIN_ROWS}, and {MIN_FOR_VERDICT} or more for a "
+            "verdict."
         )
     if set(examples) <= {"", "train"}:
         train, dev, test = cut_in_three(whole)

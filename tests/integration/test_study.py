@@ -65,6 +65,15 @@ def test_few_examples_are_not_measured_but_still_chosen(store: Path) -> None:
     assert "examples" in result.verdict
 
 
+@pytest.mark.parametrize(
+    ("n_test", "said"), [(0, "no test split"), (49, "below 50 nothing is decided"), (60, "will hardly show"), (120, "")]
+)
+def test_a_small_test_split_is_pointed_out_before_the_start(store: Path, n_test: int, said: str) -> None:
+    with api.open_study(toy_spec(store), task=toy_task(n_test=n_test)) as study:
+        assert said in " ".join(api.preview(study)["notes"])
+        assert bool(api.preview(study)["notes"]) == bool(said)
+
+
 def test_the_same_command_again_makes_no_call(store: Path, calls: list[str]) -> None:
     first = run(toy_spec(store))
     made = len(calls)

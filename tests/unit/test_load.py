@@ -66,7 +66,7 @@ def test_validation_is_another_word_for_dev(folder):
 
 def test_train_alone_is_cut_in_three(tmp_path):
     jsonl(tmp_path / "train.jsonl", rows(100))
-    assert sizes(load_dataset(tmp_path)) == [40, 20, 40]
+    assert sizes(load_dataset(tmp_path)) == [30, 20, 50]
 
 
 def test_csv_with_quoted_line_breaks_and_a_byte_order_mark(tmp_path):
@@ -126,7 +126,15 @@ def test_examples_and_splits_from_python():
 
 @pytest.mark.parametrize(
     ("n", "expected"),
-    [(20, [10, 10, 0]), (50, [25, 25, 0]), (51, [15, 20, 16]), (80, [30, 20, 30]), (1000, [400, 200, 400])],
+    [
+        (20, [10, 10, 0]),
+        (50, [25, 25, 0]),
+        (51, [34, 17, 0]),
+        (99, [66, 33, 0]),
+        (100, [30, 20, 50]),
+        (125, [50, 25, 50]),
+        (1000, [400, 200, 400]),
+    ],
 )
 def test_sizes_of_the_cut(n, expected):
     assert sizes(dataset_from_rows(rows(n))) == expected
@@ -143,7 +151,7 @@ def test_the_cut_is_stratified_and_ignores_the_order():
 
 def test_many_different_targets_are_cut_by_hash_alone():
     parts = cut_in_three([Example({"a": str(i)}, f"word {i}") for i in range(100)])
-    assert [len(part) for part in parts] == [40, 20, 40]
+    assert [len(part) for part in parts] == [30, 20, 50]
 
 
 # What is refused
@@ -203,7 +211,7 @@ def test_bad_lines(tmp_path, bad, sentence):
             r"none of the columns 'text', 'words' is called target, label, .* --column target=NAME\.$",
         ),
         ("label\nb\n", r"line 2: no column of text is left for the input, only 'label'; name one with --column input="),
-        ("text,label\na,b\n", r"too few rows \(1\); give at least 4, and 50 or more for a verdict\.$"),
+        ("text,label\na,b\n", r"too few rows \(1\); give at least 4, and 100 or more for a verdict\.$"),
     ],
 )
 def test_bad_csv(tmp_path, text, sentence):
