@@ -48,8 +48,11 @@ class Proof:
 
     @property
     def winner(self) -> Candidate:
-        """The prompt to use: the chosen one if it is proved better or there was no test to take, else the seed."""
-        keep = self.verdict.word == "better" or self.chosen_test is None
+        """The prompt to use: the chosen one if it is proved better, or if too few examples could speak against it.
+
+        Else the seed.
+        """
+        keep = self.verdict.word == "better" or self.chosen_test is None or self.verdict.is_open
         return self.finalists[self.chosen if keep else 0].candidate
 
 

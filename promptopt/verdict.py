@@ -43,6 +43,12 @@ class Verdict:
     fixed: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there were only too few examples to decide, and those do not speak against the winner."""
+        answered = self.n_valid >= LEAST_SHARE * self.n
+        return self.word == "not measured" and answered and self.difference is not None and self.difference.mean >= 0
+
 
 def choose(evaluations: Sequence[Evaluation]) -> int:
     """Return the index of the best mean on the examples that all answered; ties go to the earlier: put the seed first.

@@ -95,6 +95,17 @@ def test_without_a_test_split_the_choice_on_dev_is_what_there_is() -> None:
     assert data["verdict"]["word"] == "not measured"
 
 
+@pytest.mark.parametrize(("score", "kept"), [(1.0, BEST), (None, SEED)])
+def test_a_test_split_too_small_to_decide_does_not_undo_the_choice(score: float | None, kept: Candidate) -> None:
+    full = proof(score)
+    assert full.seed_test
+    assert full.chosen_test
+    few = [Evaluation(e.prompt_id, e.outcomes[:20]) for e in (full.seed_test, full.chosen_test)]
+    found = result(Proof(full.finalists, 1, judge_verdict(*few), *few))
+    assert plain(found)["verdict"]["word"] == "not measured"
+    assert found.prompt == kept.prompt
+
+
 def test_the_seed_itself_may_be_chosen() -> None:
     data = plain(result(proof(0.0, chosen=0)))
     assert data["chosen"] == "seed"

@@ -59,6 +59,19 @@ def test_too_few_examples_are_not_measured_and_the_needed_number_is_told() -> No
     assert verdict.sentence.endswith("; about 1,200 examples would be needed to see a difference of 5 points.")
 
 
+@pytest.mark.parametrize(
+    ("pair", "is_open"),
+    [
+        (two(6, 2, 24), True),
+        (two(2, 6, 24), False),
+        (two(13, 10, 300), False),
+        ((evaluation("seed", [0.0] * 24), evaluation("winner", [1.0] * 12 + [None] * 12)), False),
+    ],
+)
+def test_only_too_few_examples_leave_it_open(pair: tuple[Evaluation, Evaluation], is_open: bool) -> None:
+    assert judge_verdict(*pair).is_open == is_open
+
+
 def test_no_test_split_is_not_measured() -> None:
     verdict = not_measured(*two(6, 2, 24))
     assert verdict.word == "not measured"
