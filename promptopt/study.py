@@ -6,7 +6,7 @@ Whatever stops it, a cap, a failing model, Ctrl-C or a kill, the same command go
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from promptopt.ask import Ask, Evaluate, Evaluated, Recommend, Search, flatten, unflatten
@@ -147,9 +147,10 @@ class Study:
         self.store.acquire_lease(self.row.id)
         try:
             self._begin()
-            self.store.update_study(self.row.id, state="running")
-            reason = self._search()
-            searched = self._ledger.spend
+            if not self._is_finished:
+                self.store.update_study(self.row.id, state="running")
+            reason = self._note_end(self._search())
+            searched = self._searched or self._ledger.spend
             proof = self._prove()
         except KeyboardInterrupt:
             return self._pause("stopped by Ctrl-C")
@@ -166,6 +167,10 @@ class Study:
 
     def _begin(self) -> None:
         """Read what the store holds; once the lease is held, nobody else changes it."""
+        self.row = self.store.study(self.row.name) or self.row
+        self._is_finished = self.row.state == "finished"
+        self._searched: Spend | None = None
+        self._end: dict[str, Any] = {}
         spent = self.store.spend(self.row.id)
         self._ledger = Ledger(self.setup.budget, spent, self.setup.prices, Health(self.setup.min_valid))
         self._stored = Spend(seconds=spent.seconds)
@@ -206,6 +211,16 @@ class Study:
             search.close()
             self._ledger.hold(Spend())
         return "the search ended"
+
+    def _note_end(self, reason: str) -> str:
+        """Return why the search ended; that and what it paid are written down before the proof adds to it."""
+        if self._journal.holds("proof/0") and "search_end" in self.row.summary:
+            self._end = {name: self.row.summary[name] for name in ("search", "search_end")}
+        else:
+            self._end = {"search": asdict(self._ledger.spend), "search_end": reason}
+            self.store.update_study(self.row.id, summary={**self.row.summary, **self._end})
+        self._searched = Spend(**self._end["search"])
+        return str(self._end["search_end"])
 
     def _prove(self) -> Proof:
         entrants = baselines(self.setup.task)
@@ -302,12 +317,13 @@ class Study:
         ]
         self.store.put_trials(self.row.id, rows)
         result = self._result("finished", reason, searched, proof)
-        self.store.update_study(self.row.id, state="finished", summary=result.to_json())
+        self.store.update_study(self.row.id, state="finished", summary={**result.to_json(), **self._end})
         return result
 
     def _pause(self, reason: str) -> Result:
-        result = self._result("paused", reason, self._ledger.spend, None)
-        self.store.update_study(self.row.id, state="paused", summary=result.to_json())
+        result = self._result("paused", reason, self._searched or self._ledger.spend, None)
+        if not self._is_finished:  # else it was only to be shown again, and keeps what it found
+            self.store.update_study(self.row.id, state="paused", summary={**result.to_json(), **self._end})
         return result
 
     def _result(

@@ -81,6 +81,8 @@ def test_the_same_command_again_makes_no_call(store: Path, calls: list[str]) -> 
     assert len(calls) == made
     assert again.to_json()["verdict"] == first.to_json()["verdict"]
     assert again.spend.calls == first.spend.calls == made
+    assert 0 < again.search_spend.calls == first.search_spend.calls < made
+    assert again.reason == first.reason
 
 
 def test_a_second_study_shares_outcomes_and_gets_the_same_answer(store: Path, calls: list[str]) -> None:
@@ -173,9 +175,9 @@ def test_an_interrupted_study_ends_like_one_that_was_not(store: Path) -> None:
     assert dump(store) == dump(whole)
 
 
-def interrupted(spec: StudySpec, after: int) -> Result:
+def interrupted(spec: StudySpec, after: int, phase: str = "search") -> Result:
     def stop(progress: Progress) -> None:
-        if progress.done > after:
+        if progress.phase == phase and progress.done > after:
             raise KeyboardInterrupt
 
     with api.open_study(spec, task=toy_task(), observer=stop) as study:
@@ -198,6 +200,11 @@ def test_a_failing_model_pauses_and_loses_nothing(store: Path) -> None:
     assert "failed" in broken.reason
 
 
+def test_a_model_that_declines_everything_proves_nothing(store: Path) -> None:
+    result = run(toy_spec(store, model="simulated:additive?seed=3&refused=1"))
+    assert result.verdict == "Not measured: only 0 of 120 held-out examples were answered."
+
+
 def test_failures_are_missing_data_and_no_wrong_answers(store: Path) -> None:
     result = run(toy_spec(store, model="simulated:additive?seed=3&refused=0.04"), toy_task(n_test=300))
     assert result.proof is not None
@@ -218,6 +225,35 @@ def test_an_edited_strategy_is_caught_at_the_first_other_ask(store: Path, monkey
     monkeypatch.setattr(Study, "_services", edited)
     with pytest.raises(ReplayError, match=r"Ask 0 .*--fork"):
         run(toy_spec(store))
+
+
+def test_a_finished_study_keeps_its_result_whatever_happens_when_it_is_shown_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(toy_spec(store))
+    monkeypatch.setattr(Study, "_search", lambda study: study.setup.strategy.none)
+    with pytest.raises(AttributeError):
+        run(toy_spec(store))
+    monkeypatch.setattr(Study, "_search", lambda study: raise_interrupt())
+    assert run(toy_spec(store)).state == "paused"
+    with Store.open(store) as opened:
+        row = opened.study("toy")
+    assert row is not None
+    assert (row.state, row.summary["sentence"]) == ("finished", first.verdict)
+
+
+def raise_interrupt() -> str:
+    raise KeyboardInterrupt
+
+
+def test_a_proof_that_goes_on_later_is_charged_apart_from_the_search(store: Path) -> None:
+    whole = run(toy_spec(store, name="whole", cache="off"))
+    spec = toy_spec(store, model="simulated:additive?seed=3&latency_ms=5&concurrency=4", cache="off")
+    cut = interrupted(spec, after=50, phase="dev")
+    assert (cut.state, cut.search_spend.calls) == ("paused", whole.search_spend.calls)
+    assert cut.spend.calls > cut.search_spend.calls
+    again = run(spec)
+    assert (again.search_spend.calls, again.reason) == (whole.search_spend.calls, whole.reason)
 
 
 class Edited:
