@@ -12,7 +12,10 @@ from promptopt.budget import Spend
 from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate, Prompt
 from promptopt.proof import Finalist, Proof
+from promptopt.statistics import mean_interval
 from promptopt.task import Task
+
+Cause = Literal["end", "interrupt", "cap", "failures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Result:
         search_spend: What the search paid.
         spend: What all of it paid, the proof included.
         test_use: How many studies have looked at this test split, this one included.
+        cause: What ended the work on it: its ``end``, an ``interrupt``, a ``cap``, or ``failures``.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Result:
     search_spend: Spend
     spend: Spend
     test_use: int = 0
+    cause: Cause = "end"
 
     @property
     def prompt(self) -> Prompt:
@@ -96,6 +101,7 @@ class Result:
             "name": self.name,
             "state": self.state,
             "reason": self.reason,
+            "cause": self.cause,
             "sentence": self.verdict,
             "seed": self._prompt_json(self.seed),
             "best": self._prompt_json(self.prompt),
@@ -129,14 +135,18 @@ def _finalist_json(finalist: Finalist) -> dict[str, Any]:
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation's figures as plain data; token counts are means a call."""
+    """Return an evaluation's figures as plain data; tokens and dollars are means a call."""
     n = max(1, evaluation.n)
     error = evaluation.standard_error
+    interval = mean_interval(list(evaluation.scores.values()))
     return {
         "mean": evaluation.mean,
         "standard_error": error if evaluation.n_valid > 1 else None,
+        "low": interval.low,
+        "high": interval.high,
         "n_valid": evaluation.n_valid,
         "n": evaluation.n,
         "prompt_tokens": sum(outcome.usage.prompt_tokens for outcome in evaluation.outcomes) / n,
         "completion_tokens": sum(outcome.usage.completion_tokens for outcome in evaluation.outcomes) / n,
+        "usd": sum(outcome.usage.cost_usd for outcome in evaluation.outcomes) / n,
     }

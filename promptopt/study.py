@@ -20,7 +20,7 @@ from promptopt.journal import Journal, Services
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.prompt import Candidate
 from promptopt.proof import Proof, baselines, calls_needed, prove
-from promptopt.result import Progress, Result
+from promptopt.result import Cause, Progress, Result
 from promptopt.store.rows import StudyRow, TrialRow
 from promptopt.store.store import Store
 from promptopt.strategy import Context, Strategy
@@ -153,11 +153,13 @@ class Study:
             searched = self._searched or self._ledger.spend
             proof = self._prove()
         except KeyboardInterrupt:
-            return self._pause("stopped by Ctrl-C")
-        except (TooManyFailuresError, BudgetSpentError) as stop:
-            return self._pause(str(stop))
+            return self._pause("stopped by Ctrl-C", "interrupt")
+        except BudgetSpentError as stop:
+            return self._pause(self._spent(stop), "cap")
+        except TooManyFailuresError as stop:
+            return self._pause(str(stop), "failures")
         except PromptOptError as error:
-            self._pause(str(error))
+            self._pause(str(error), "failures")
             raise
         else:
             return self._finish(reason, searched, proof)
@@ -206,11 +208,17 @@ class Study:
         except BudgetSpentError as spent:
             if self._recommended is None:
                 raise
-            return str(spent)
+            return self._spent(spent)
         finally:
             search.close()
             self._ledger.hold(Spend())
         return "the search ended"
+
+    def _spent(self, spent: BudgetSpentError) -> str:
+        """Return what is spent; while the search runs, part of a cap is kept back and only looks unspent."""
+        if self._journal.holds("proof/0"):
+            return str(spent)
+        return f"{spent}, but for what the proof needs (up to {self.setup.proof_calls} calls)"
 
     def _note_end(self, reason: str) -> str:
         """Return why the search ended; that and what it paid are written down before the proof adds to it."""
@@ -320,8 +328,8 @@ class Study:
         self.store.update_study(self.row.id, state="finished", summary={**result.to_json(), **self._end})
         return result
 
-    def _pause(self, reason: str) -> Result:
-        result = self._result("paused", reason, self._searched or self._ledger.spend, None)
+    def _pause(self, reason: str, cause: Cause) -> Result:
+        result = replace(self._result("paused", reason, self._searched or self._ledger.spend, None), cause=cause)
         if not self._is_finished:  # else it was only to be shown again, and keeps what it found
             self.store.update_study(self.row.id, state="paused", summary={**result.to_json(), **self._end})
         return result

@@ -4,16 +4,31 @@ Commands import what they need when they run, so that ``promptopt --help`` answe
 """
 
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from promptopt.errors import PromptOptError
 from promptopt_cli.commands import evaluate, export, info, optimize, studies
 from promptopt_cli.text import clean
 
+
+class Commands(TyperGroup):
+    """The commands; Ctrl-C in any of them, also before a study runs, is answered in one sentence."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("promptopt: stopped; the same command goes on where it stood.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="promptopt",
+    cls=Commands,
     help="Find a better prompt, prove that it is better, and keep every step.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,9 +54,6 @@ def main() -> NoReturn:
     except PromptOptError as error:
         print(f"promptopt: {clean(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("promptopt: stopped; the same command goes on where it stood.", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

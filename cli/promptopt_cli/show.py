@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptopt_cli.text import clean
+from promptopt_cli.text import clean, words_for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,17 +43,19 @@ def as_json(data: Any) -> None:
     print(text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def preview(study: "Study", data: Mapping[str, Any]) -> None:
-    """Say what is about to happen and what it will take."""
+def preview(study: "Study", data: Mapping[str, Any], *, stored: bool = True) -> None:
+    """Say what is about to happen, where it is kept, and what it will take."""
     out = console()
     setup = study.setup
     dataset = setup.task.dataset
-    out.print(f"{study.row.name} in {study.store.path}", style="bold", soft_wrap=True)
+    place = f" in {study.store.path}" if stored else ""
+    out.print(f"{study.row.name}{place}", style="bold", soft_wrap=True)
     out.print(f"  task      {setup.task.name}: {clean(setup.task.description) or 'no description'}")
     out.print(
         f"  data      {len(dataset.search)} rows to search on, {len(dataset.pool)} for demonstrations, "
         f"{len(dataset.dev)} dev, {len(dataset.test)} test; metric {setup.task.metric.name}"
     )
+    out.print(f"  inputs    {', '.join(setup.task.fields)}")
     out.print(f"  model     {setup.task_model.address}    strategy {setup.strategy.name}    seed {setup.seed}")
     writes = f" + {data['optimizer_calls']} by the optimizer model" if data["optimizer_calls"] else ""
     money = f", about ${data['usd']:.2f}" if data["usd"] is not None else ""
@@ -65,13 +67,15 @@ def preview(study: "Study", data: Mapping[str, Any]) -> None:
     out.print()
 
 
-def result(data: Mapping[str, Any]) -> None:
+def result(data: Mapping[str, Any], store: str) -> None:
     """Show what a study came to: the verdict, the final, both prompts and what it took."""
     out = console()
     if "verdict" in data:
         style = WORD_STYLE.get(data["verdict"]["word"], "bold yellow")
         out.print(f"\n{data['sentence']}\n", style=style)
         out.print(_final(data))
+        for line in _before_and_after(data):
+            out.print(line, soft_wrap=True)
     else:
         out.print(f"\n{data['sentence']}", style="bold yellow")
     if data["best"]["id"] != data["seed"]["id"]:
@@ -83,8 +87,9 @@ def result(data: Mapping[str, Any]) -> None:
         worn = f"This test split has now been used by {data['test_use']} studies; its figure wears out."
         out.print(worn, style="yellow")
     if "verdict" in data:
-        out.print(f"\nUse it: promptopt export {data['name']}", soft_wrap=True)
-        out.print(f"Look closer: promptopt studies show {data['name']}", soft_wrap=True)
+        name = words_for(data["name"], store)
+        out.print(f"\nUse it: promptopt export {name}", soft_wrap=True)
+        out.print(f"Look closer: promptopt studies show {name}", soft_wrap=True)
 
 
 def studies(lines: Sequence[Mapping[str, Any]]) -> None:
@@ -144,13 +149,39 @@ def _final(data: Mapping[str, Any]) -> "Table":
         error = dev["standard_error"]
         table.add_row(
             role + (" (chosen)" if role == data["chosen"] else ""),
-            f"{dev['mean']:.3f}",
+            _mean(dev),
             f"{1.96 * error:.3f}" if error is not None else "",
             f"{dev['n_valid']} of {dev['n']}",
-            f"{held['mean']:.3f}" if held else "",
+            _mean(held) if held else "",
             f"{dev['prompt_tokens']:.0f}",
         )
     return table
+
+
+def _mean(figures: Mapping[str, Any]) -> str:
+    """Return a mean, or a dash where nothing could be scored: no answer is no wrong answer."""
+    return f"{figures['mean']:.3f}" if figures["n_valid"] else "-"
+
+
+def _before_and_after(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the one comparison on test says besides its sentence, and what a call takes before and after."""
+    difference, test = data["verdict"]["difference"], data["test"]
+    if difference is None or "low" not in test.get("chosen", {}):  # a summary that an older release stored has none
+        return
+    seed, chosen = test["seed"], test["chosen"]
+    yield (
+        f"test      {_range(seed)} before, {_range(chosen)} after; better on {difference['wins']} examples, worse on "
+        f"{difference['losses']}; p = {difference['p_value']:.2g}"
+    )
+    money = f", ${seed['usd']:.2g} before and ${chosen['usd']:.2g} after" if seed["usd"] or chosen["usd"] else ""
+    yield (
+        f"a call    {seed['prompt_tokens']:.0f} tokens read and {seed['completion_tokens']:.0f} written before, "
+        f"{chosen['prompt_tokens']:.0f} and {chosen['completion_tokens']:.0f} after{money}"
+    )
+
+
+def _range(figures: Mapping[str, Any]) -> str:
+    return f"{_mean(figures)} ({figures['low']:.2f} to {figures['high']:.2f})"
 
 
 def _effects(effects: Sequence[Mapping[str, Any]]) -> Iterator["Table"]:
@@ -233,7 +264,7 @@ def measured(data: Mapping[str, Any]) -> None:
     """Show one prompt's figures on one split and some of its errors."""
     out = console()
     out.print(
-        f"{data['task']}, {data['split']}: {data['mean']:.3f} "
+        f"{data['task']}, {data['split']}: {_mean(data)} "
         f"({100 * data['level']:.0f} % interval {data['low']:.3f} to {data['high']:.3f}), "
         f"{data['n_valid']} valid of {data['n']}"
     )

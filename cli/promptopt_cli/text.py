@@ -1,8 +1,16 @@
 """Text for a terminal: what a model or a server writes must not steer it."""
 
+import shlex
 import unicodedata
 
+from promptopt.config import DEFAULT_STORE
+
 _STEERING = ("Cc", "Cf", "Cs")  # control, invisible format (right-to-left tricks among them), half characters
+
+
+def words_for(study: str, store: str) -> str:
+    """Return how a command line names a study: the store is said where it is not the default."""
+    return shlex.quote(study) + (f" --store {shlex.quote(store)}" if store != DEFAULT_STORE else "")
 
 
 def clean(text: str) -> str:

@@ -128,9 +128,54 @@ def test_resume_goes_on_from_the_store_alone(cli: Cli, data: str, monkeypatch: p
         paused = cli(*words, "--max-calls", "1300")
     assert paused.code == 130
     assert "promptopt resume stopped" in paused.err
+    assert "not proved" in cli("export", "stopped").err
+    assert "no cap on usd" in cli("resume", "stopped", "--add", "usd=1").err
     resumed = json.loads(cli("resume", "stopped", "--add", "calls=500", "--json").out)
     assert resumed["state"] == "finished"
     assert resumed["spend"]["calls"] < len(made) + 1600
+    late = cli("resume", "stopped", "--add", "calls=500")
+    assert (late.code, "--fork stopped" in late.err) == (2, True)
+
+
+def test_another_store_is_said_wherever_a_command_is_suggested(cli: Cli, data: str) -> None:
+    words = ("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "--study", "my study", "-n", "150")
+    assert "promptopt export 'my study' --store 'an other.db'" in cli(*words, "--store", "an other.db").out
+    assert "promptopt resume 'my study' --store b.db" in cli(*words, "--max-calls", "1090", "--store", "b.db").err
+
+
+def test_calls_that_fail_are_no_success(cli: Cli, data: str) -> None:
+    ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL + "&server_error=1", "-n", "150")
+    assert (ran.code, "Paused" in ran.err) == (1, True)
+
+
+def test_a_cap_that_is_reached_is_no_failure_and_says_what_is_kept_for_the_proof(cli: Cli, data: str) -> None:
+    ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "-n", "150", "--max-calls", "1090")
+    assert ran.code == 0
+    assert "the budget of calls is spent, but for what the proof needs (up to 1080 calls)" in ran.err
+
+
+def test_ctrl_c_before_a_study_runs_is_answered_in_one_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("promptopt.api.open_study", interrupted)
+    ran = cli("optimize", "sentiment", "--model", MODEL)
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.err == "promptopt: stopped; the same command goes on where it stood.\n"
+
+
+def test_the_one_comparison_is_shown_with_its_p_value_and_what_a_call_takes(cli: Cli, data: str) -> None:
+    ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "-n", "150", "--price", "1,2", "-y")
+    test, call = (next(li for li in ran.out.splitlines() if li.startswith(word)) for word in ("test ", "a call "))
+    assert "; p = " in test
+    assert "better on" in test
+    assert "tokens read" in call
+    assert "$" in call
+
+
+def test_nothing_scored_is_shown_as_nothing(cli: Cli, data: str) -> None:
+    ran = cli("evaluate", "--data", data, "--prompt", "Colour: {text}", "--model", MODEL + "&refused=1")
+    assert ": - (95 % interval 0.000 to 1.000), 0 valid of 120" in ran.out
 
 
 def test_evaluate_under_a_cap_says_so_in_one_sentence(cli: Cli, data: str) -> None:

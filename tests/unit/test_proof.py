@@ -20,7 +20,11 @@ def asking(instruction: str) -> Task:
 
 @pytest.mark.parametrize(
     ("instruction", "empty"),
-    [("Name the colour.", ""), ("Colour of {input}? Say it of {input}.", "{input}"), ("Is it red?\n{input}", "{input}")],
+    [
+        ("Name the colour.", ""),
+        ("Colour of {input}? Say it of {input}.", "{input}"),
+        ("Is it red?\n{input}", "{input}"),
+    ],
 )
 def test_the_empty_instruction_is_in_every_final(instruction: str, empty: str) -> None:
     entrants = baselines(asking(instruction))

@@ -1,6 +1,7 @@
 """``promptopt export``: the prompt a study says to use, in a form that other programs take."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -27,6 +28,8 @@ def export(
         raise UnknownNameError("export form", form, FORMS)
     prompt, summary = best_prompt(store, study)
     messages = summary["best"]["messages"]
+    if summary["state"] == "paused":
+        print(f"promptopt: not proved: the study '{study}' is paused; this is its best prompt so far.", file=sys.stderr)
     if form == "text":
         print("\n\n".join(_text(message) for message in messages))
     elif form == "json":

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from promptopt.budget import Budget
 from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
 from promptopt.errors import ConfigError
 from promptopt_cli import options as o
-from promptopt_cli.text import clean
+from promptopt_cli.text import clean, words_for
 
 EXAMPLE = 'Examples: promptopt optimize sentiment | promptopt optimize --data reviews.csv --prompt "Classify: {text}"'
 RESUME_EXAMPLE = "Example: promptopt resume sentiment-irace-3f2a --add calls=500"
+# A cap that is reached is what was asked for; calls that fail are not.
+EXIT_CODES = {"end": 0, "cap": 0, "failures": 1, "interrupt": 130}
 
 Fork = Annotated[str | None, typer.Option("--fork", help="Start from the best prompts of this study.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")]
@@ -90,14 +93,26 @@ def resume(
     as_json: o.AsJson = False,
 ) -> None:
     """Go on with a stored study; no call that was made before is made again."""
-    from promptopt.report import study_spec
+    from promptopt.report import show_study, study_spec
 
     spec = replace(spec_from_json(study_spec(store, study)), store=store)
     if add:
-        spec = replace(spec, budget=spec.budget.extend(o.budget_of(add)))
+        if show_study(store, study)["state"] == "finished":
+            raise ConfigError(
+                f"The study '{study}' is finished and its test split has been looked at, so its search does not go on; "
+                f"start another from its best prompts: the same command with --study NAME --fork {study}."
+            )
+        spec = replace(spec, budget=_raised(spec.budget, o.budget_of(add)))
     if not spec.task.data:
         raise ConfigError(f"The study '{study}' was made from Python; run the same script again to go on.")
     run(spec, fork=None, yes=yes, estimate=False, as_json=as_json)
+
+
+def _raised(budget: Budget, more: Budget) -> Budget:
+    for unit in more.caps():
+        if unit not in budget.caps():
+            raise ConfigError(f"--add {unit}: the study has no cap on {unit}; there is nothing to raise.")
+    return budget.extend(more)
 
 
 def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json: bool) -> None:
@@ -120,10 +135,11 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
     if as_json:
         show.as_json(result.to_json())
     else:
-        show.result(result.to_json())
+        show.result(result.to_json(), spec.store)
     if result.state == "paused":
-        print(clean(f"Paused: {result.reason}. Go on with: promptopt resume {result.name}"), file=sys.stderr)
-        raise typer.Exit(130 if "Ctrl-C" in result.reason else 0)
+        again = f"promptopt resume {words_for(result.name, spec.store)}"
+        print(clean(f"Paused: {result.reason.rstrip('.')}. Go on with: {again}"), file=sys.stderr)
+        raise typer.Exit(EXIT_CODES[result.cause])
 
 
 def _estimate(spec: StudySpec, *, as_json: bool) -> None:
@@ -142,7 +158,7 @@ def _estimate(spec: StudySpec, *, as_json: bool) -> None:
         if as_json:
             show.as_json(preview)
         else:
-            show.preview(study, preview)
+            show.preview(study, preview, stored=False)
 
 
 def _ask_before_spending(*, yes: bool) -> None:

@@ -38,7 +38,7 @@ def show_(study: Name, store: o.StorePath = DEFAULT_STORE, trials: Most = 10, as
         show.as_json(data)
         return
     if "seed" in data:
-        show.result(data)
+        show.result(data, store)
     show.trials(data, trials)
 
 
