@@ -150,7 +150,6 @@ class Study:
             if not self._is_finished:
                 self.store.update_study(self.row.id, state="running")
             reason = self._note_end(self._search())
-            searched = self._searched or self._ledger.spend
             proof = self._prove()
         except KeyboardInterrupt:
             return self._pause("stopped by Ctrl-C", "interrupt")
@@ -162,7 +161,7 @@ class Study:
             self._pause(str(error), "failures")
             raise
         else:
-            return self._finish(reason, searched, proof)
+            return self._finish(reason, proof)
         finally:
             self._store_spend()
             self.store.release_lease(self.row.id)
@@ -171,7 +170,6 @@ class Study:
         """Read what the store holds; once the lease is held, nobody else changes it."""
         self.row = self.store.study(self.row.name) or self.row
         self._is_finished = self.row.state == "finished"
-        self._searched: Spend | None = None
         self._end: dict[str, Any] = {}
         spent = self.store.spend(self.row.id)
         self._ledger = Ledger(self.setup.budget, spent, self.setup.prices, Health(self.setup.min_valid))
@@ -227,7 +225,6 @@ class Study:
         else:
             self._end = {"search": asdict(self._ledger.spend), "search_end": reason}
             self.store.update_study(self.row.id, summary={**self.row.summary, **self._end})
-        self._searched = Spend(**self._end["search"])
         return str(self._end["search_end"])
 
     def _prove(self) -> Proof:
@@ -316,7 +313,7 @@ class Study:
                 fresh.append(candidate)
         self.store.put_trials(self.row.id, [self._trials[candidate.id] for candidate in fresh])
 
-    def _finish(self, reason: str, searched: Spend, proof: Proof) -> Result:
+    def _finish(self, reason: str, proof: Proof) -> Result:
         finalists = [finalist.candidate for finalist in proof.finalists]
         rows = [
             replace(self._trials[c.id], state="winner" if c.id == proof.winner.id else "finalist")
@@ -324,19 +321,17 @@ class Study:
             if c.id in self._trials
         ]
         self.store.put_trials(self.row.id, rows)
-        result = self._result("finished", reason, searched, proof)
+        result = self._result("finished", reason, proof)
         self.store.update_study(self.row.id, state="finished", summary={**result.to_json(), **self._end})
         return result
 
     def _pause(self, reason: str, cause: Cause) -> Result:
-        result = replace(self._result("paused", reason, self._searched or self._ledger.spend, None), cause=cause)
+        result = replace(self._result("paused", reason, None), cause=cause)
         if not self._is_finished:  # else it was only to be shown again, and keeps what it found
             self.store.update_study(self.row.id, state="paused", summary={**result.to_json(), **self._end})
         return result
 
-    def _result(
-        self, state: Literal["finished", "paused"], reason: str, searched: Spend, proof: Proof | None
-    ) -> Result:
+    def _result(self, state: Literal["finished", "paused"], reason: str, proof: Proof | None) -> Result:
         ranking = self._recommended.ranking if self._recommended else (Candidate(self.setup.task.seeds[0]),)
         best = proof.winner if proof else ranking[0]
         effects = self._recommended.effects if self._recommended else ()
@@ -350,7 +345,7 @@ class Study:
             effects=tuple(e for e in effects if best.id == ranking[0].id or not e.against),
             evaluations=len(self._consumed),
             trials=len(self._trials),
-            search_spend=searched,
+            search_spend=Spend(**self._end["search"]) if self._end else self._ledger.spend,
             spend=self._ledger.spend,
             test_use=self._test_use,
         )

@@ -17,7 +17,7 @@ from promptopt_cli.text import clean
 class Commands(TyperGroup):
     """The commands; Ctrl-C in any of them, also before a study runs, is answered in one sentence."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from promptopt.layout import inline_layout
-from promptopt.proof import baselines
 from promptopt.prompt import Prompt
+from promptopt.proof import baselines
 from promptopt.task import Task
 from tests.toy import toy_task
 
