@@ -15,6 +15,8 @@ from promptopt.ids import content_hash
 
 Mode = Literal["chat", "completion"]
 
+PART_SLOTS = ("system", "instruction", "demos", "fields", "answer_cue")
+
 _SLOT = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}")
 _BRACED = re.compile(r"\{(\w+)\}")
 
@@ -70,6 +72,11 @@ class Layout:
     demo: str = "{fields}\n{answer_cue} {target}"
     separator: str = "\n\n"
     stop: tuple[str, ...] = ()
+
+    @property
+    def fixed_turns(self) -> tuple[Turn, ...]:
+        """The turns that show no part of the prompt: messages of the user's own, the same in every prompt."""
+        return tuple(turn for turn in self.turns if turn.role != "demos" and not _shows_a_part(turn))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data from which ``from_json`` makes the same layout."""
@@ -206,6 +213,11 @@ def unknown_slots(text: str, names: Iterable[str]) -> list[str]:
     return [name for _, name in _SLOT.findall(text) if name and name not in known]
 
 
+def has_slots(text: str, names: Iterable[str]) -> bool:
+    """Say whether a text has a slot of one of these names."""
+    return any(isinstance(segment, Slot) for segment in split_slots(text, names))
+
+
 def escape(text: str, names: Iterable[str]) -> str:
     """Turn ``{name}`` of known names into ``{{name}}``, which ``split_slots`` reads as plain text."""
     known = frozenset(names)
@@ -216,6 +228,10 @@ def unescape(text: str, names: Iterable[str]) -> str:
     """Turn ``{{name}}`` of unknown names into ``{name}``, which is plain text from then on."""
     known = frozenset(names)
     return _SLOT.sub(lambda m: m[0] if not m[1] or m[1] in known else "{" + m[1] + "}", text)
+
+
+def _shows_a_part(turn: Turn) -> bool:
+    return any(has_slots(block, PART_SLOTS) for block in turn.blocks)
 
 
 def merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:

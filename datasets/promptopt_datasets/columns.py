@@ -59,7 +59,7 @@ def find_columns(rows: Sequence[Row], named: Mapping[str, str]) -> Columns:
             f"{first.place}: no column of text is left for the input, only {_list(have)}; "
             "name one with --column input=NAME."
         )
-    fields = {_field_name(field): column for field, column in inputs.items()}
+    fields = {field_name(field): column for field, column in inputs.items()}
     return Columns(target, fields, named.get("choices", "choices"), named.get("meta", "meta"))
 
 
@@ -160,7 +160,7 @@ def _json(row: Row, column: str, text: str) -> Any:
         raise DataError(f"{row.place}: '{column}' is not JSON; rename the column if it means something else.") from None
 
 
-def _field_name(column: str) -> str:
+def field_name(column: str) -> str:
     """Return a name that can stand in braces: letters, digits and underscores."""
     return "".join(letter if letter.isalnum() else "_" for letter in column.strip())
 

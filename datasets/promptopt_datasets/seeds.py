@@ -2,30 +2,31 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from promptopt.errors import ConfigError
 from promptopt.layout import (
+    PART_SLOTS,
     Layout,
     Mode,
-    Slot,
     Turn,
     chat_layout,
     completion_layout,
+    has_slots,
     inline_layout,
-    split_slots,
     unescape,
 )
 from promptopt.prompt import Prompt
 from promptopt.task import check_placeholders
+from promptopt_datasets.columns import field_name
 from promptopt_datasets.files import read_text
 
 ROLES = ("system", "user", "assistant")
 _SUFFIXES = (".txt", ".md", ".json")
-_PARTS = ("system", "instruction", "demos", "fields", "answer_cue")
+_BRACED = re.compile(r"(?<!\{)\{([^{}\n]+)\}(?!\})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,14 @@ def lay_out(wording: Wording, mode: Mode, labels: Mapping[str, str], cue: str, s
     Raises:
         ConfigError: It has fixed turns, which one text cannot hold, or a placeholder that the data does not have.
     """
-    check_placeholders((wording.system, wording.instruction), labels)
+    texts = (wording.system, wording.instruction, *(text for _, text in wording.turns))
+    check_placeholders(texts, labels)
+    _check_spelling(texts, labels)
     if wording.turns and mode == "completion":
         raise ConfigError(
             "prompt: messages before the last one from the user need a chat model; use mode chat, or put them into one."
         )
-    inline = any(isinstance(part, Slot) for part in split_slots(f"{wording.system}{wording.instruction}", labels))
+    inline = any(has_slots(text, labels) for text in texts)
     layout: Layout
     if inline:
         layout = inline_layout(mode, labels, stop if mode == "completion" else ())
@@ -95,11 +98,21 @@ def lay_out(wording: Wording, mode: Mode, labels: Mapping[str, str], cue: str, s
     else:
         layout = chat_layout(labels)
     if wording.turns:
-        fixed = [Turn(role, _blocks(text)) for role, text in wording.turns]
+        fixed = [Turn(role, _blocks(unescape(text, labels))) for role, text in wording.turns]
         layout = replace(layout, turns=(layout.turns[0], *fixed, *layout.turns[1:]))
     answer_cue = cue if mode == "completion" and not inline else ""
     system, instruction = (unescape(text, labels) for text in (wording.system, wording.instruction))
     return Prompt.of(instruction, layout, system=system, answer_cue=answer_cue)
+
+
+def _check_spelling(texts: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse a field in braces that is written as its column is and not as a name, since it would stay plain text."""
+    known = tuple(fields)
+    for written in (name for text in texts for name in _BRACED.findall(text)):
+        if written not in known and (meant := field_name(written)) in known:
+            raise ConfigError(
+                f"The prompt has {{{written}}}, but a field's name has no spaces or signs: write {{{meant}}}."
+            )
 
 
 def _from_messages(source: str, messages: Any) -> Wording:
@@ -123,5 +136,5 @@ def _from_messages(source: str, messages: Any) -> Wording:
 
 def _blocks(text: str) -> tuple[str, ...]:
     """Return a fixed turn as the blocks of a layout; the names of parts in braces stay text."""
-    plain = re.sub(r"(?<!\{)\{(" + "|".join(_PARTS) + r")\}(?!\})", r"{{\1}}", text.strip())
+    plain = re.sub(r"(?<!\{)\{(" + "|".join(PART_SLOTS) + r")\}(?!\})", r"{{\1}}", text.strip())
     return tuple(plain.split("\n\n"))

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Self
 
 from promptopt.ids import canonical_json
-from promptopt.layout import Layout, Slot, Turn, chat_layout, completion_layout, inline_layout, split_slots
+from promptopt.layout import Layout, Turn, chat_layout, completion_layout, has_slots, inline_layout
 from promptopt.prompt import Demo, PartValue, Prompt
 from promptopt.strategy import Context
 from promptopt_strategies.components import Answers, cues, describe_answers, labels, sentences, statements
@@ -135,7 +135,7 @@ class Space:
     def _instruction(self, level: Mapping[str, Level]) -> str:
         task = str(level["task"])
         added = [str(level[name]) for name in ("definition", "options", "form", "care")]
-        if _has_slots(task, self.fields):  # an inline text keeps its end, where the answer goes
+        if has_slots(task, self.fields):  # an inline text keeps its end, where the answer goes
             before = " ".join(filter(None, [str(level["role"]), *added]))
             return f"{before}\n{task}" if before else task
         gap = "\n" if "\n" in task else " "
@@ -156,11 +156,8 @@ class Space:
 
 def is_inline(prompt: Prompt, fields: Sequence[str]) -> bool:
     """Say whether a prompt's own text shows where the fields go."""
-    return _has_slots(prompt.instruction, fields) or _has_slots(prompt.system, fields)
-
-
-def _has_slots(text: str, fields: Sequence[str]) -> bool:
-    return any(isinstance(segment, Slot) for segment in split_slots(text, fields))
+    fixed = [block for turn in prompt.layout.fixed_turns for block in turn.blocks]
+    return any(has_slots(text, fields) for text in (prompt.instruction, prompt.system, *fixed))
 
 
 def _choice(name: str, own: Sequence[Level], more: Sequence[Level], names: Mapping[str, str] | None = None) -> Choice:
@@ -185,7 +182,9 @@ def _sentence_choices(context: Context, seeds: Sequence[Prompt], answers: Answer
 
 def _layout_choices(context: Context, seeds: Sequence[Prompt], inline: bool) -> list[Choice]:
     free = "layout" in context.editable
-    frames = _inline_frames(context, seeds) if inline else _frames(context, seeds)
+    # No other frame has a place for messages of the user's own.
+    kept = any(seed.layout.fixed_turns for seed in seeds)
+    frames = {} if kept else _inline_frames(context, seeds) if inline else _frames(context, seeds)
     own_labels = [dict(seed.layout.labels) for seed in seeds]
     own_frames = [_bare(seed.layout) for seed in seeds]
     names = {canonical_json(frame.to_json()): name for name, frame in frames.items()}
@@ -193,7 +192,7 @@ def _layout_choices(context: Context, seeds: Sequence[Prompt], inline: bool) -> 
         _choice("frame", own_frames, [*frames.values()] if free else [], names),
         _choice("separator", [seed.layout.separator for seed in seeds], SEPARATORS if free else ()),
         _choice("label", own_labels, _label_sets(context, seeds[0]) if free and not inline else ()),
-        _choice("echo", [False], [True] if free and _has_slots(seeds[0].instruction, context.fields) else []),
+        _choice("echo", [False], [True] if free and has_slots(seeds[0].instruction, context.fields) else []),
     ]
 
 
@@ -260,7 +259,7 @@ def _cue_choice(context: Context, seeds: Sequence[Prompt], answers: Answers, inl
 def _echo(task: str, cue: str, fields: Sequence[str]) -> str:
     """Return a demonstration's form that repeats the inline text from its first field on."""
     lines = task.rstrip().split("\n")
-    first = next(n for n, line in enumerate(lines) if _has_slots(line, fields))
+    first = next(n for n, line in enumerate(lines) if has_slots(line, fields))
     tail = "\n".join(lines[first:])
     if cue:
         return f"{tail}\n{{answer_cue}} {{target}}"

@@ -1,11 +1,12 @@
 """The space of complete prompts, its component library and the operators that move in it."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from promptopt.example import Example
-from promptopt.layout import chat_layout, completion_layout, inline_layout
+from promptopt.layout import Turn, chat_layout, completion_layout, inline_layout
 from promptopt.prompt import PARTS, Demo, Prompt
 from promptopt.strategy import Context
 from promptopt_strategies.components import describe_answers
@@ -55,6 +56,20 @@ class TestSeed:
         seeds = (completion(), completion("Judge {{this}} review."), chat())
         space = Space.of(context(*seeds))
         assert [space.prompt(point).id for point in space.seed_points] == [seed.id for seed in seeds]
+
+    @pytest.mark.parametrize(("first", "last"), [("Be kind.", "Judge {input}."), ("Read {input}.", "Judge it.")])
+    def test_messages_of_the_users_own_stay_in_every_prompt(self, first, last):
+        own = (Turn("user", (first,)), Turn("assistant", ("Yes.",)))
+        layout = inline_layout("chat", {})
+        seed = Prompt.of(last, replace(layout, turns=(layout.turns[0], *own, *layout.turns[1:])))
+        space = Space.of(context(seed))
+        assert space.prompt(space.seed_points[0]).id == seed.id
+        prompts = [space.prompt(point) for point in drawn(space)]
+        for prompt in prompts:
+            said = [(role, segments) for role, segments in prompt.template(("input",)).turns]
+            assert [role for role, _ in said] == ["user", "assistant", "user"]
+            assert said[0][1][0].startswith(first[:4])
+        assert len({prompt.instruction for prompt in prompts}) > 3
 
     def test_seeds_of_the_other_kind_are_left_out(self):
         space = Space.of(context(completion(), inline()))

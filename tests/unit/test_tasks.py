@@ -66,7 +66,7 @@ def test_a_prompt_from_files(tmp_path):
     assert render(load_task(rows(4), prompt=str(text)))[0][1].startswith("Say question")
     messages = [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hi {system}\n\nthere"},
+        {"role": "user", "content": "Hi {{system}}\n\nthere"},
         {"role": "assistant", "content": "Yes?"},
         {"role": "user", "content": "Say {input}."},
     ]
@@ -82,6 +82,33 @@ def test_a_prompt_from_files(tmp_path):
     ]
     with pytest.raises(ConfigError, match="need a chat model; use mode chat"):
         load_task(rows(4), prompt=messages, mode="completion")
+
+
+def test_a_field_in_an_earlier_message_is_the_place_for_it():
+    task = load_task(
+        rows(4),
+        prompt=[
+            {"role": "user", "content": "Read this: {input}"},
+            {"role": "assistant", "content": "I have read it."},
+            {"role": "user", "content": "Is it a question?"},
+        ],
+    )
+    shown = task.dataset.train[0].inputs["input"]
+    assert [text for _, text in render(task)] == [f"Read this: {shown}", "I have read it.", "Is it a question?"]
+
+
+@pytest.mark.parametrize("text", ["Say { input }.", "Say {in put}.", "Say {in-put}."])
+def test_a_field_that_is_not_written_as_a_name_is_pointed_out(text):
+    table = [{"input": f"a {i}", "in put": "b", "label": "x" * (i + 1)} for i in range(4)]
+    written = "input" if " input" in text else "in_put"
+    with pytest.raises(ConfigError, match=rf"write \{{{written}\}}"):
+        load_task(table, prompt=text)
+
+
+def test_an_unknown_placeholder_in_an_earlier_message_is_refused():
+    messages = [{"role": "user", "content": "{inptu}"}, {"role": "user", "content": "Say {input}."}]
+    with pytest.raises(ConfigError, match=r"placeholder \{inptu\}"):
+        load_task(rows(4), prompt=messages)
 
 
 @pytest.mark.parametrize(
