@@ -14,7 +14,7 @@ from promptopt import plugins
 from promptopt.ask import Evaluate
 from promptopt.budget import Budget
 from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec
-from promptopt.errors import ConfigError, StudyError
+from promptopt.errors import ConfigError, StudyError, UnknownNameError
 from promptopt.evaluation import Evaluation
 from promptopt.evaluator import Evaluator
 from promptopt.example import Split
@@ -69,6 +69,7 @@ def optimize(data: Data | Task, *, observer: Observer | None = None, **options: 
     Raises:
         PromptOptError: See ``promptopt.errors``; the message says what to do.
     """
+    _refuse_strange(data, options)
     spec = _spec_of(data, options)
     task = data if isinstance(data, Task) else None
     if task is None and (not isinstance(data, str | Path) or callable(options.get("metric"))):
@@ -264,8 +265,29 @@ def evaluate(
         return Measured(task, split, candidate, evaluation)
 
 
-def _spec_of(data: Data | Task, options: Options) -> StudySpec:
+def _refuse_strange(data: Data | Task, options: Options) -> None:
+    """Refuse what would be ignored: a misspelt option would cost a whole study with other settings."""
+    for name in options:
+        if name not in Options.__annotations__:
+            raise UnknownNameError("option of optimize", name, Options.__annotations__)
+        if isinstance(data, Task) and name in ("prompt", "metric", "columns"):
+            raise ConfigError(f"{name}: a Task brings its own; change the Task, or give the data instead of it.")
+    for name in ("model", "strategy", "profile", "store"):
+        if not isinstance(value := options.get(name, ""), str):
+            raise ConfigError(f"{name} = {value!r} must be text.")
     budget = options.get("budget", DEFAULT_EVALUATIONS)
+    if isinstance(budget, bool) or not isinstance(budget, int | Budget):
+        raise ConfigError(f"budget = {budget!r} must be a whole number of evaluations, or a Budget.")
+
+
+def _budget_of(given: Budget | int) -> Budget:
+    """Return a budget with a plan: caps alone do not say how long to search."""
+    if isinstance(given, int):
+        return Budget(evaluations=given)
+    return given if given.evaluations is not None else replace(given, evaluations=DEFAULT_EVALUATIONS)
+
+
+def _spec_of(data: Data | Task, options: Options) -> StudySpec:
     metric = options.get("metric")
     return StudySpec(
         task=TaskSpec(
@@ -280,7 +302,7 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
             options.get("profile", StrategySpec.profile),
             options.get("settings", {}),
         ),
-        budget=Budget(evaluations=budget) if isinstance(budget, int) else budget,
+        budget=_budget_of(options.get("budget", DEFAULT_EVALUATIONS)),
         name=options.get("name"),
         seed=options.get("seed", 0),
         store=options.get("store", StudySpec.store),

@@ -1,0 +1,48 @@
+"""The Python door: what it takes, and what it refuses rather than ignore."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import promptopt
+from promptopt.config import DEFAULT_EVALUATIONS
+from promptopt.errors import ConfigError, UnknownNameError
+from tests.toy import toy_task
+
+ROWS = [{"input": f"item number {i}", "target": ("red", "green")[i % 2]} for i in range(120)]
+
+
+def optimize(tmp_path: Path, data: Any = ROWS, **options: Any) -> promptopt.Result:
+    settings = {"prompt": "Colour?", "model": "simulated:additive", "budget": 40, "store": str(tmp_path / "s.db")}
+    return promptopt.optimize(data, **{**settings, **options})
+
+
+def test_caps_alone_make_a_study_of_the_usual_length(tmp_path: Path) -> None:
+    result = optimize(tmp_path, budget=promptopt.Budget(calls=2_000))
+    assert 40 < result.evaluations <= DEFAULT_EVALUATIONS
+    assert result.spend.calls <= 2_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"bugdet": 100}, "no option of optimize named 'bugdet'; did you mean budget"),
+        ({"evaluations": 100}, "no option of optimize named 'evaluations'"),
+        ({"budget": "100"}, "budget = '100' must be a whole number"),
+        ({"budget": True}, "budget = True must be a whole number"),
+        ({"model": None}, "model = None must be text"),
+    ],
+)
+def test_what_it_does_not_know_is_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        optimize(tmp_path, **options)
+
+
+def test_a_task_brings_its_own_prompt_and_metric(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="prompt: a Task brings its own"):
+        optimize(tmp_path, toy_task())
+    with pytest.raises(UnknownNameError, match="promt"):
+        promptopt.optimize(toy_task(), promt="x")  # type: ignore[call-arg]
+    done = promptopt.optimize(toy_task(), model="simulated:additive", budget=40, store=str(tmp_path / "s.db"))
+    assert done.state == "finished"
