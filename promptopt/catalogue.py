@@ -13,7 +13,7 @@ from typing import Any
 
 from promptopt.backends.address import open_backend
 from promptopt.backends.base import Request
-from promptopt.errors import PromptOptError
+from promptopt.errors import PromptOptError, StrategyError
 from promptopt.layout import Message
 from promptopt.plugins import load_task, ready_task_names
 from promptopt.registry import configure, find_strategy, strategy_names
@@ -35,22 +35,32 @@ EXTRAS = {
 def describe_strategies(name: str | None = None) -> list[dict[str, Any]]:
     """Return the installed strategies, or one: what it is, needs, profiles and settings.
 
+    Among all of them, one that cannot be imported says so in place of what it is.
+
     Raises:
         UnknownNameError: There is no such strategy.
+        StrategyError: The one named cannot be imported.
     """
+    if name:
+        return [_described(name)]
     described = []
-    for known in [name] if name else strategy_names():
-        strategy = find_strategy(known)
-        described.append(
-            {
-                "name": known,
-                "what": (strategy.__doc__ or "").strip().split("\n")[0],
-                "needs": sorted(strategy.needs),
-                "version": strategy.version,
-                "profiles": {profile: settings_of(configure(known, profile)) for profile in strategy.profiles},
-            }
-        )
+    for known in strategy_names():
+        try:
+            described.append(_described(known))
+        except StrategyError as error:
+            described.append({"name": known, "what": str(error), "needs": [], "version": "", "profiles": {}})
     return described
+
+
+def _described(name: str) -> dict[str, Any]:
+    strategy = find_strategy(name)
+    return {
+        "name": name,
+        "what": (strategy.__doc__ or "").strip().split("\n")[0],
+        "needs": sorted(strategy.needs),
+        "version": strategy.version,
+        "profiles": {profile: settings_of(configure(name, profile)) for profile in strategy.profiles},
+    }
 
 
 def describe_tasks() -> list[dict[str, Any]]:
@@ -112,7 +122,8 @@ def examine(address: str) -> list[dict[str, str]]:
 
 
 def _extra(name: str, module: str) -> dict[str, str]:
-    if importlib.util.find_spec(module) is None:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:  # a mere folder of that name, such as datasets/ in a checkout
         return {"check": f"extra {name}", "state": "absent", "what": f'pip install -e ".[{name}]"'}
     try:
         what = f"{module} {version(module.replace('_', '-'))}"
