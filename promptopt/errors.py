@@ -21,6 +21,8 @@ PromptOptError
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 20  # in a message
+
 
 class PromptOptError(Exception):
     """The root of the tree; catch this to catch everything promptopt raises on purpose."""
@@ -40,7 +42,10 @@ class UnknownNameError(ConfigError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names) or 'none'}."
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        hint = f"known: {', '.join(names[:MOST_NAMES]) or 'none'}{more}."
+        if close:
+            hint = f"did you mean {' or '.join(close)}?"
         super().__init__(f"There is no {kind} named '{name}'; {hint}")
 
 

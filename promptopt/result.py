@@ -12,7 +12,7 @@ from promptopt.budget import Spend
 from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate, Prompt
 from promptopt.proof import Finalist, Proof
-from promptopt.statistics import mean_interval
+from promptopt.statistics import Interval, mean_interval
 from promptopt.task import Task
 
 Cause = Literal["end", "interrupt", "cap", "failures"]
@@ -39,6 +39,12 @@ class Progress:
     best: Evaluation | None
     spend: Spend
     calls_per_s: float
+
+    @property
+    def best_interval(self) -> Interval | None:
+        """The 95 % interval of the best mean so far; None where nothing is scored yet."""
+        scores = list(self.best.scores.values()) if self.best else []
+        return mean_interval(scores) if scores else None
 
     @property
     def seconds_left(self) -> float | None:

@@ -60,8 +60,8 @@ def describe(progress: "Progress") -> str:
     words = [f"{progress.phase} {progress.done}/{progress.total}"]
     if progress.phase == "search":
         words.append(f"trial {progress.trials}")
-    if progress.best is not None and progress.best.n_valid > 1:
-        words.append(f"best {progress.best.mean:.2f} ±{1.96 * progress.best.standard_error:.2f}")
+    if progress.best is not None and (interval := progress.best_interval):
+        words.append(f"best {progress.best.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})")
     words.append(f"{progress.spend.calls} calls, {progress.calls_per_s:.1f}/s")
     if progress.spend.usd:
         words.append(f"${progress.spend.usd:.4f}")

@@ -121,7 +121,7 @@ def trials(data: Mapping[str, Any], most: int) -> None:
             trial["operator"],
             trial["state"],
             f"{trial['mean']:.2f}",
-            f"{1.96 * error:.2f}" if error is not None else "",
+            f"{1.96 * error:.2f}" if error else "",  # equal scores show no spread: that is not none
             f"{trial['n_valid']} of {trial['n']}",
         )
     out = console()
@@ -140,17 +140,16 @@ def _final(data: Mapping[str, Any]) -> "Table":
 
     table = Table(box=None, pad_edge=False)
     table.add_column("the final")
-    for column in ("dev", "± 1.96 se", "valid of n", "test", "tokens read a call"):
+    for column in ("dev", "95 % interval", "valid of n", "test", "tokens read a call"):
         table.add_column(column, justify="right")
     test = data["test"]
     for finalist in data["finalists"]:
         role, dev = finalist["role"], finalist["dev"]
         held = test.get("seed") if role == "seed" else test.get("chosen") if role == data["chosen"] else None
-        error = dev["standard_error"]
         table.add_row(
             role + (" (chosen)" if role == data["chosen"] else ""),
             _mean(dev),
-            f"{1.96 * error:.3f}" if error is not None else "",
+            f"{dev['low']:.2f} to {dev['high']:.2f}" if "low" in dev else "",
             f"{dev['n_valid']} of {dev['n']}",
             _mean(held) if held else "",
             f"{dev['prompt_tokens']:.0f}",

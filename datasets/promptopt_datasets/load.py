@@ -206,10 +206,13 @@ def _cut(source: str, name: str, placed: Mapping[str, Placed]) -> Dataset:
 
 def _refuse_repeats(placed: Iterable[tuple[str, Example]]) -> None:
     seen: dict[str, str] = {}
+    repeats = []
     for place, example in placed:
         other = seen.setdefault(question_id(example), place)
         if other != place:
-            raise DataError(
-                f"{place} repeats the input of {other}; remove one of them, since a repeated row makes scores look "
-                "better than they are."
-            )
+            repeats.append(f"{place} repeats the input of {other}")
+    if repeats:
+        more = f" (and {len(repeats) - 1} more rows do so)" if len(repeats) > 1 else ""
+        raise DataError(
+            f"{repeats[0]}{more}; remove one of them, since a repeated row makes scores look better than they are."
+        )

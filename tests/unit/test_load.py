@@ -291,6 +291,7 @@ def test_bad_cards(folder, card, sentence):
         ([], r"rows: there are no rows; give at least 4\.$"),
         (["text"], r"row 1: this is no mapping of column names; write"),
         ([*rows(3), *rows(1)], r"row 4 repeats the input of row 1; remove one"),
+        ([*rows(3), *rows(3)], r"row 4 repeats the input of row 1 \(and 2 more rows do so\); remove one"),
         ([Example({"a": "b"}, "c"), {"a": "b"}], r"row 2: this is no Example, and others are"),
         ({"dev": rows(1), "tset": rows(1)}, r"there is no split 'tset'; the splits are train, dev, test\.$"),
     ],

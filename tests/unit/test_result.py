@@ -141,6 +141,14 @@ def test_figures_of_an_evaluation_are_numbers_or_null(score: float | None, n_val
     assert evaluation_json(Evaluation("none", ()))["prompt_tokens"] == 0
 
 
+def test_four_right_answers_are_no_certainty() -> None:
+    four = Evaluation(BEST.id, evaluated(BEST, "test", 1.0).outcomes[:4])
+    interval = Progress("search", 4, 100, 1, four, Spend(), calls_per_s=4.0).best_interval
+    assert interval is not None
+    assert (round(interval.low, 2), interval.high) == (0.51, 1.0)
+    assert Progress("search", 0, 100, 0, None, Spend(), calls_per_s=0.0).best_interval is None
+
+
 def test_the_time_left_is_at_the_present_pace() -> None:
     progress = Progress("search", 40, 100, 3, None, Spend(), calls_per_s=4.0)
     assert progress.seconds_left == 15
