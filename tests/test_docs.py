@@ -1,0 +1,83 @@
+"""What the documentation says in code is run as it stands, but for the model's address."""
+
+import csv
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from promptopt_cli.app import main
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "simulated:additive"
+ADDRESS = re.compile(r"http://localhost:8000/v1(#[\w./-]+)?")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [ADDRESS.sub(MODEL, block) for block in re.findall(rf"```{language}\n(.*?)```", text, re.S)]
+
+
+def indented(page: str) -> list[str]:
+    return re.findall(r"^    (promptopt .*)$", (ROOT / page).read_text(encoding="utf-8"), re.M)
+
+
+@pytest.fixture(autouse=True)
+def _data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Path("reviews.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = [[f"review number {n}", ("positive", "negative")[n % 2]] for n in range(300)]
+        csv.writer(file).writerows([["text", "label"], *rows])
+    Path("prompt.txt").write_text("Is this positive or negative? {text}")
+    Path("messages.json").write_text('[{"role": "user", "content": "Positive? {text}"}]')
+    Path("study.toml").write_text(blocks("docs/tasks.md", "toml")[0])
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("README.md", "sh") for line in block.strip().splitlines()]
+    found = [line for line in (*lines, *indented("docs/tasks.md")) if line.startswith("promptopt optimize")]
+    return [line for line in found if "shared" not in line]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_documentation_runs(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(command) + ([] if ".toml" in command or "--model" in command else ["--model", MODEL])
+    monkeypatch.setattr(sys, "argv", [*words, *([] if "--evaluations" in command else ["-n", "40"]), "--estimate"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_the_first_example_in_python_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks(page, "python")[0], {})
+    assert re.match("Better by|Worse by|No reliable improvement", capsys.readouterr().out)
+
+
+def test_a_strategy_can_be_driven_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {"call_my_model": lambda messages: ("even", "odd")[len(messages[-1].content) % 2]}
+    exec(blocks("docs/api.md", "python")[1], names)
+    assert names["left"] < 60
+    assert capsys.readouterr().out.strip() == names["best"].instruction
+
+
+def test_the_strategy_of_the_documentation_keeps_the_contract(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, test = blocks("docs/api.md", "python")[2:]
+    Path("greedy_of_docs.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    module = ModuleType("greedy_of_docs")
+    monkeypatch.setitem(sys.modules, "greedy_of_docs", module)
+    module.__dict__["__file__"] = "greedy_of_docs.py"
+    exec(compile(code, "greedy_of_docs.py", "exec"), module.__dict__)
+    names = dict(module.__dict__)
+    exec(test, names)
+    suite = names["TestGreedy"]()
+    checks = [name for name in dir(suite) if name.startswith("test_")]
+    assert len(checks) > 10
+    for name in checks:
+        getattr(suite, name)()
