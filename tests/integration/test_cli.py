@@ -192,6 +192,12 @@ def test_evaluate_scores_one_prompt(cli: Cli, data: str) -> None:
     assert len(figures["outcomes"]) == figures["n"]
 
 
+def test_evaluate_takes_the_options_of_the_model(cli: Cli, data: str) -> None:
+    words = ("evaluate", "--data", data, "--prompt", "Colour: {text}", "--model", MODEL, "--json")
+    assert json.loads(cli(*words, "--model-option", "refused=1").out)["n_valid"] == 0
+    assert "no option of simulated:" in cli(*words, "--model-option", "refusd=1").err
+
+
 def test_strategies_tasks_and_models_list_what_there_is(cli: Cli) -> None:
     assert {"apo", "irace", "opro", "random"} <= {row["name"] for row in json.loads(cli("strategies", "--json").out)}
     assert "setting" in cli("strategies", "irace").out

@@ -22,6 +22,7 @@ def evaluate(
     metric: o.MetricName = None,
     column: o.Columns = None,
     model: o.Model = None,
+    model_option: o.ModelOptions = None,
     split: SplitName = "dev",
     max_calls: o.MaxCalls = None,
     answer_tokens: o.AnswerTokens = None,
@@ -49,7 +50,9 @@ def evaluate(
         scoring=scoring,
         mode=mode,
     )
-    spec = o.with_study(o.with_budget(o.with_model(spec, task=model), calls=max_calls), store=store)
+    spec = o.with_study(
+        o.with_budget(o.with_model(spec, task=model, options=model_option), calls=max_calls), store=store
+    )
     with LiveLine(quiet=as_json) as line:
         measured = api.evaluate(spec, cast("Any", split), repeat=repeat, observer=line.show, download=show_download)
     if as_json:
