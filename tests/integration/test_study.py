@@ -135,7 +135,7 @@ def test_two_processes_cannot_work_on_one_study(store: Path, tmp_path: Path) -> 
     child = subprocess.Popen([sys.executable, "tests/toy.py", str(store), str(log), "random", model])
     try:
         while not (log.exists() and log.read_bytes()):
-            assert child.poll() is None
+            assert child.poll() is None, "the child ended before its first call"
             time.sleep(0.01)
         with pytest.raises(StudyBusyError, match="toy"):
             run(toy_spec(store, "random", model))
