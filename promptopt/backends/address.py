@@ -3,6 +3,7 @@
 A backend's file is imported only when an address asks for it.
 """
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from promptopt.backends.base import Backend
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.example import Example
 
-KINDS = ("embedded", "http", "https", "simulated")
-LATER = ("litellm", "openai", "vllm")
+KINDS = ("embedded", "http", "https", "litellm", "openai", "simulated")
+LATER = ("vllm",)
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -25,7 +26,7 @@ def open_backend(
 
     Args:
         address: ``embedded:`` or ``embedded:path.gguf``; ``http://host:port/v1#model``, ``https://...``;
-            ``simulated:additive?seed=3``.
+            ``openai:model``, ``litellm:provider/model``; ``simulated:additive?seed=3``.
         examples: What may be asked; only the simulated model looks at them.
         options: The backend's own settings, such as ``concurrency``; the fields of ``HTTPOptions``, for instance.
 
@@ -46,6 +47,10 @@ def open_backend(
         return _open_embedded(rest, given)
     if kind == "simulated":
         return _open_simulated(rest, examples, given)
+    if kind == "openai":
+        return _open_openai(address, given)
+    if kind == "litellm":
+        return _open_litellm(address, given)
     return _open_http(address, given)
 
 
@@ -62,6 +67,33 @@ def _open_http(address: str, given: Mapping[str, str]) -> Backend:
     from promptopt.backends.http import HTTPBackend, HTTPOptions
 
     return HTTPBackend(address, HTTPOptions(**_read("http", given, _defaults(HTTPOptions()))))
+
+
+def _open_openai(address: str, given: Mapping[str, str]) -> Backend:
+    from promptopt.backends.http import HTTPBackend, HTTPOptions
+
+    _require("openai")
+    from promptopt.backends.openai import OpenAITransport
+
+    return HTTPBackend(address, HTTPOptions(**_read("openai", given, _defaults(HTTPOptions()))), OpenAITransport)
+
+
+def _open_litellm(address: str, given: Mapping[str, str]) -> Backend:
+    from promptopt.backends.http import HTTPBackend, HTTPOptions
+
+    _require("litellm")
+    from promptopt.backends.litellm import LiteLLMTransport
+
+    # Where a provider has no raw completions, litellm would make a chat of them.
+    known = _defaults(HTTPOptions(completion=False))
+    del known["completion"]
+    options = HTTPOptions(completion=False, **_read("litellm", given, known))
+    return HTTPBackend(address, options, LiteLLMTransport)
+
+
+def _require(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f'{package}: needs the package {package}; install it with: pip install -e ".[api]"')
 
 
 def _open_simulated(rest: str, examples: Sequence[Example], given: Mapping[str, str]) -> Backend:

@@ -1,25 +1,25 @@
-"""HTTPBackend: any OpenAI-compatible endpoint (vLLM, OpenAI, Ollama, llama.cpp, LM Studio, TGI), on aiohttp.
+"""HTTPBackend: any OpenAI-compatible endpoint (vLLM, OpenAI, Ollama, llama.cpp, LM Studio, TGI).
 
 The thread that iterates ``run`` takes the requests; the calls, their retries and their pace are on the event loop.
 """
 
-import ssl
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 
-import aiohttp
-from yarl import URL
-
 from promptopt.backends.base import Again, K, Reply, Request, always
+from promptopt.backends.dialect import Dialect
 from promptopt.backends.endpoint import Endpoint
 from promptopt.backends.loop import CLOSED, LoopThread, stream
 from promptopt.backends.pace import Pace, retry_after_s
+from promptopt.backends.transport import AiohttpTransport, Transport
 from promptopt.backends.wire import (
     LostError,
     MalformedError,
     TurnedAwayError,
+    UnreachableError,
+    UnsupportedError,
     path_of,
     read_failure,
     read_models,
@@ -41,12 +41,6 @@ from promptopt.layout import Mode
 
 MALFORMED_RETRIES = 2
 PATIENCE_WHEN_TURNED_AWAY = 4
-CONNECT_TIMEOUT_S = 10.0
-KEEP_ALIVE_S = 60.0
-
-
-class UnreachableError(TransientError):
-    """No connection could be opened at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +55,8 @@ class HTTPOptions:
         backoff_s: The mean wait before the second attempt, in seconds; it doubles from then on.
         completion: Whether the server has ``/completions`` beside ``/chat/completions``.
         likelihood: Whether choices may be scored by the log-probabilities of the first token.
+        reasoning: ``true``, ``false`` or ``auto``; see ``Dialect``.
+        body: A JSON object whose fields go into every request.
 
     Raises:
         ConfigError: A number is not above 0.
@@ -73,6 +69,8 @@ class HTTPOptions:
     backoff_s: float = 0.5
     completion: bool = True
     likelihood: bool = False
+    reasoning: str = "auto"
+    body: str = ""
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "timeout_s", "max_attempts", "backoff_s"):
@@ -100,22 +98,30 @@ class HTTPBackend:
     """Reaches one model behind an OpenAI-compatible endpoint; nothing is sent before the model is first needed.
 
     Args:
-        address: The base URL (``http://host:port/v1``), with ``#model-name`` where it serves more than one.
+        address: The base URL (``http://host:port/v1``), with ``#model-name`` where it serves more than one; see
+            ``Endpoint.at``.
         options: How it is used.
+        transport: What makes the attempts.
 
     Raises:
-        ConfigError: The address cannot be used, or the key is missing.
+        ConfigError: The address or an option cannot be used, or the key is missing.
     """
 
-    def __init__(self, address: str, options: HTTPOptions = HTTPOptions()) -> None:
+    def __init__(
+        self,
+        address: str,
+        options: HTTPOptions = HTTPOptions(),
+        transport: Callable[[Endpoint], Transport] = AiohttpTransport,
+    ) -> None:
         self._endpoint = Endpoint.at(address, options.key_variable)
         self._options = options
         self._pace = Pace(self.address, options.concurrency, options.timeout_s, options.backoff_s)
         self._lock = threading.Lock()
         self._loop: LoopThread | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._make_transport = transport
+        self._transport: Transport | None = None
+        self._dialect = Dialect.of(self._endpoint.model, options.reasoning, options.body)
         self._served: dict[str, str] | None = None
-        self._urls: dict[str, URL] = {}
         self._closed = False
 
     @property
@@ -138,8 +144,9 @@ class HTTPBackend:
 
     @property
     def model_key(self) -> str:
-        """The hash of the model's name, the base URL and the root that the server loaded it from."""
-        return content_hash("http", self.model, self._endpoint.url, self._models().get(self.model, ""))
+        """The hash of the model's name, the base URL, the root that the server loaded it from, and its own fields."""
+        root = self._models().get(self.model, "")
+        return content_hash("http", self.model, self._endpoint.url, root, *self._dialect.key)
 
     @property
     def modes(self) -> frozenset[Mode]:
@@ -167,26 +174,32 @@ class HTTPBackend:
         """Close the connections and give the event loop back."""
         with self._lock:
             self._closed = True
-            loop, session = self._loop, self._session
-            self._loop = self._session = None
-        if loop is not None and session is not None and loop.is_usable:
-            loop.wait(session.close())
+            loop, transport = self._loop, self._transport
+            self._loop = self._transport = None
+        if loop is not None and transport is not None and loop.is_usable:
+            loop.wait(transport.close())
             loop.close()
 
     async def _answer(self, request: Request, model: str, again: Again) -> Reply:
         """Answer one request, with as many attempts as it takes and is allowed."""
         if request.choices and not self._options.likelihood:
             raise FatalBackendError(f"{self.address} scores no choices; open it with likelihood = true.")
-        url, body = self._url(path_of(request)), write_request(request, model)
-        effort = _Effort()
+        dialect, effort = self._dialect, _Effort()
+        body = write_request(request, model, dialect)
         while True:
             try:
-                status, payload = await self._send("POST", url, body, effort, request.max_tokens)
+                status, payload = await self._send("POST", path_of(request), body, effort, request.max_tokens)
                 if status != 200:
                     raise self._failure(status, payload)
-                return effort.finish(read_reply(payload, request))
+                return effort.finish(read_reply(payload, request, dialect))
             except FatalBackendError:
                 raise
+            except UnsupportedError as error:
+                if not dialect.may_switch:
+                    return effort.finish(Reply("failed", error=f"{self.address} {error}."))
+                dialect = self._dialect = dialect.switched()
+                body = write_request(request, model, dialect)
+                continue
             except BackendError as error:
                 verdict = self._verdict(error, effort)
                 lost = isinstance(error, LostError)
@@ -219,7 +232,7 @@ class HTTPBackend:
         return "failed" if last else None
 
     async def _send(
-        self, method: str, url: URL, body: bytes | None, effort: _Effort, size: int = 0
+        self, method: str, path: str, body: bytes | None, effort: _Effort, size: int = 0
     ) -> tuple[int, bytes]:
         """Make one attempt and return the status and body that came.
 
@@ -227,33 +240,21 @@ class HTTPBackend:
             TransientError: Nothing came, or only a part.
             FatalBackendError: The certificate is not trusted, or the wait asked for is too long.
         """
-        if self._session is None:
+        if self._transport is None:
             raise FatalBackendError(CLOSED)
         place = self._pace.place(size, effort.attempts + 1)
         try:
             async with place:
                 effort.attempts += 1
-                async with self._session.request(method, url, data=body, allow_redirects=False) as response:
-                    payload = await response.read()
-        except aiohttp.ConnectionTimeoutError:
-            raise UnreachableError("cannot be reached") from None
+                response = await self._transport.send(method, path, body)
         except TimeoutError:
             raise LostError(f"did not answer within {place.held_s:.1f} s") from None
-        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-            raise FatalBackendError(f"{self.address}: no trusted TLS connection, {type(error).__name__}.") from None
-        except aiohttp.ClientConnectorError:
-            raise UnreachableError("cannot be reached") from None
-        except (aiohttp.ClientError, ConnectionError) as error:
-            raise LostError(f"broke the connection ({type(error).__name__})") from None
         finally:
             effort.seconds += place.held_s
         status = response.status
-        wait_s = retry_after_s(response.headers.get("Retry-After")) if status != 200 else 0.0
+        wait_s = retry_after_s(response.retry_after) if status != 200 else 0.0
         self._pace.note_answer(turned_away=status in (429, 503), retry_after_s=wait_s)
-        return status, payload
-
-    def _url(self, path: str) -> URL:
-        return self._urls.setdefault(path, URL(self._endpoint.url + path))
+        return status, response.payload
 
     def _failure(self, status: int, payload: bytes) -> BackendError:
         """Return the error of a status; a fatal one as a whole sentence that says what to do."""
@@ -261,8 +262,8 @@ class HTTPBackend:
         if not isinstance(error, FatalBackendError):
             return error
         if status == 401:
-            hint = f"set the environment variable {self._endpoint.key_variable} to a valid key, or name another one"
-            hint += " with key_variable"
+            variable = self._endpoint.key_variable or "of the provider"
+            hint = f"set the environment variable {variable} to a valid key, or name another one with key_variable"
         elif status == 404:
             hint = f"the models it lists: {', '.join(self._served or {}) or 'none'}"
         else:
@@ -280,7 +281,7 @@ class HTTPBackend:
         effort = _Effort()
         while True:
             try:
-                status, payload = await self._send("GET", self._url("/models"), None, effort)
+                status, payload = await self._send("GET", "/models", None, effort)
                 if status == 200:
                     return read_models(payload)
                 if status in (404, 405, 501):  # a small server need not have the route
@@ -292,7 +293,7 @@ class HTTPBackend:
             await self._pace.back_off(effort.attempts)
 
     def _connect(self) -> LoopThread:
-        """Open the loop and the session, once.
+        """Open the loop and the transport, once.
 
         Raises:
             FatalBackendError: The backend was closed, or opened before a fork.
@@ -301,20 +302,9 @@ class HTTPBackend:
             if self._closed:
                 raise FatalBackendError(CLOSED)
             if self._loop is None:
+                transport = self._make_transport(self._endpoint)  # which may import a good deal, so not on the loop
                 self._loop = LoopThread.open()
-                self._session = self._loop.wait(self._open_session())
+                self._loop.wait(transport.open())
+                self._transport = transport
             self._loop.require_usable()
             return self._loop
-
-    async def _open_session(self) -> aiohttp.ClientSession:
-        headers = {"Content-Type": "application/json", "User-Agent": "promptopt"}
-        if self._endpoint.key:
-            headers["Authorization"] = f"Bearer {self._endpoint.key}"
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),  # the rest is the pace's
-            # Not trust_env: that would look into ~/.netrc in a thread at every call, and fight with our own key.
-            proxy=self._endpoint.proxy,
-        )

@@ -4,6 +4,7 @@ Pure functions over bytes, so that every backend that speaks this format reads i
 choice and the usage are looked at.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,16 +12,27 @@ from typing import Any
 import orjson
 
 from promptopt.backends.base import Reply, Request
+from promptopt.backends.dialect import Dialect, cut_at_stop, cut_thinking
 from promptopt.budget import Usage
 from promptopt.errors import BackendError, ContextLengthError, FatalBackendError, RefusedError, TransientError
 
 TOP_LOGPROBS = 20
+PLAIN = Dialect()
 
 _TRANSIENT = frozenset({408, 409, 425})
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached")
 _TOO_LONG = re.compile(r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.I)
+_UNSUPPORTED = re.compile(r"(?=.*(max_tokens|temperature|'stop'))(?=.*(unsupported|n[o']t support))", re.I | re.DOTALL)
 _KEY_LIKE = re.compile(r"\b(sk[-_]|Bearer\s)\S{4,}", re.I)
 _QUOTE = 300
+
+
+class UnsupportedError(BackendError):
+    """The model does not take a field that most models take."""
+
+
+class UnreachableError(TransientError):
+    """No connection could be opened at all."""
 
 
 class TurnedAwayError(TransientError):
@@ -49,7 +61,7 @@ def path_of(request: Request) -> str:
     return "/chat/completions" if request.mode == "chat" else "/completions"
 
 
-def write_request(request: Request, model: str) -> bytes:
+def write_request(request: Request, model: str, dialect: Dialect = PLAIN) -> bytes:
     """Return the body of the call."""
     chat = request.mode == "chat"
     body: dict[str, Any] = {"model": model}
@@ -57,19 +69,22 @@ def write_request(request: Request, model: str) -> bytes:
         body["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
     else:
         body["prompt"] = "".join(message.content for message in request.messages)
-    body["temperature"] = request.temperature
+    limit = "max_completion_tokens" if dialect.reasoning and chat else "max_tokens"
+    body[limit] = 1 if request.choices else request.max_tokens
+    if not dialect.reasoning:
+        body["temperature"] = request.temperature
     if request.choices:
-        top = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if chat else {"logprobs": TOP_LOGPROBS}
-        return orjson.dumps({**body, "max_tokens": 1, **top})
-    body["max_tokens"] = request.max_tokens
-    if request.stop:
-        body["stop"] = request.stop
-    if request.seed is not None:
-        body["seed"] = request.seed
+        body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if chat else {"logprobs": TOP_LOGPROBS}
+    else:
+        if request.stop and not dialect.reasoning:
+            body["stop"] = request.stop
+        if request.seed is not None:
+            body["seed"] = request.seed
+    body.update(dialect.extra)
     return orjson.dumps(body)
 
 
-def read_reply(payload: bytes, request: Request) -> Reply:
+def read_reply(payload: bytes, request: Request, dialect: Dialect = PLAIN) -> Reply:
     """Read the answer to a request that the server took.
 
     Raises:
@@ -86,7 +101,7 @@ def read_reply(payload: bytes, request: Request) -> Reply:
     if choice is None:
         raise MalformedError("the answer has no choices", usage)
     try:
-        return _read_choice(choice, request, usage)
+        return _read_choice(choice, request, usage, dialect)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         raise MalformedError("the answer's choice is not in the expected form", usage) from None
 
@@ -110,6 +125,8 @@ def read_failure(status: int, payload: bytes, key: str = "") -> BackendError:
         return TransientError(f"answers with status {status}{said}")
     if status in (404, 405) or 300 <= status < 400:
         return FatalBackendError(f"has no such model or route ({status}){said}")
+    if _UNSUPPORTED.search(said):
+        return UnsupportedError(f"does not accept the request ({status}){said}")
     if "content_filter" in code or "content_policy" in code:
         return RefusedError(f"declines the request{said}")
     if status == 413 or "context" in code or _TOO_LONG.search(said):
@@ -126,7 +143,7 @@ def read_models(payload: bytes) -> dict[str, str]:
         return {}
 
 
-def _read_choice(choice: Mapping[str, Any], request: Request, usage: Usage) -> Reply:
+def _read_choice(choice: Mapping[str, Any], request: Request, usage: Usage, dialect: Dialect) -> Reply:
     message = choice["message"] if request.mode == "chat" else {"content": choice["text"]}
     finish = choice.get("finish_reason")
     if refusal := message.get("refusal"):
@@ -135,10 +152,37 @@ def _read_choice(choice: Mapping[str, Any], request: Request, usage: Usage) -> R
         return Reply("refused", message.get("content") or "", usage, error="The answer was held back by a filter.")
     if request.choices:
         return _likeliest(_top(choice, request), request.choices, usage)
-    text = message["content"]
-    if not isinstance(text, str):
-        raise TypeError(type(text).__name__)
-    return Reply("truncated" if finish == "length" else "ok", text, usage)
+    text, cut = _text(message, finish), finish == "length"
+    if dialect.cuts:
+        text, endless = cut_thinking(text)
+        cut = cut or endless
+    if dialect.reasoning:
+        text = cut_at_stop(text, request.stop)
+    return Reply("truncated" if cut else "ok", text, usage)
+
+
+def _text(message: Mapping[str, Any], finish: str | None) -> str:
+    """Return what the model wrote, or which tools it called; what it thought stands in a field of its own."""
+    content = message.get("content") or ""
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content if part["type"] == "text")
+    if not content and (calls := message.get("tool_calls")):
+        return _write_calls(calls)
+    thought = message.get("reasoning_content") or message.get("reasoning") or finish == "length"
+    if not isinstance(content, str) or (message.get("content") is None and not thought):
+        raise TypeError("there is no text")
+    return content
+
+
+def _write_calls(calls: Sequence[Mapping[str, Any]]) -> str:
+    """Return calls of tools as JSON: an object if there is one, a list if there are more."""
+    said = []
+    for call in calls:
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        with contextlib.suppress(orjson.JSONDecodeError):
+            arguments = orjson.loads(arguments)
+        said.append({"name": name, "arguments": arguments})
+    return orjson.dumps(said[0] if len(said) == 1 else said).decode()
 
 
 def _top(choice: Mapping[str, Any], request: Request) -> list[tuple[str, float]]:
