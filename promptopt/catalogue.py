@@ -90,6 +90,16 @@ def describe_models() -> list[dict[str, Any]]:
             "what": "any OpenAI-compatible server",
             "state": "key from OPENAI_API_KEY",
         },
+        {
+            "address": "openai:name",
+            "what": "OpenAI, or the server at OPENAI_BASE_URL, by the openai package",
+            "state": _installed("openai", "key from OPENAI_API_KEY"),
+        },
+        {
+            "address": "litellm:provider/name",
+            "what": "a hundred providers, by litellm",
+            "state": _installed("litellm", "keys from each provider's variable"),
+        },
         {"address": "simulated:", "what": "no model: a landscape of known optimum for tests", "state": "ready"},
     ]
 
@@ -108,6 +118,10 @@ def embedded_file(path: str, progress: Progress | None) -> Path:
     from promptopt.backends.model_file import locate_or_pull
 
     return locate_or_pull(path or None, progress)
+
+
+def _installed(package: str, state: str) -> str:
+    return state if importlib.util.find_spec(package) else 'not installed; run: pip install -e ".[api]"'
 
 
 def examine(address: str) -> list[dict[str, str]]:

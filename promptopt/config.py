@@ -3,6 +3,7 @@
 Every door builds a StudySpec, so a file, the command line and Python say the same things in the same words.
 """
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -149,7 +150,10 @@ def _spec(data: Mapping[str, Any]) -> StudySpec:
     budget = {"evaluations": DEFAULT_EVALUATIONS, **data.get("budget", {})}
     model = dict(data.get("model", {}))
     if "options" in model:
-        model["options"] = {name: str(value) for name, value in model["options"].items()}
+        model["options"] = {
+            name: json.dumps(value) if isinstance(value, dict) else str(value)
+            for name, value in model["options"].items()
+        }
     given = {**data, "budget": budget, "model": model}
     made = {name: kind(**_tuples(given.get(name, {}))) for name, kind in _SECTIONS.items()}
     return StudySpec(**made, **data.get("study", {}))

@@ -14,6 +14,7 @@ from promptopt.catalogue import embedded_file
 from promptopt.config import StudySpec
 from promptopt.errors import ConfigError, StudyMismatchError
 from promptopt.ids import content_hash
+from promptopt.prices import find_prices
 from promptopt.prompt import Prompt
 from promptopt.registry import configure
 from promptopt.settings import settings_of
@@ -52,15 +53,18 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
 
 
 def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Prices]:
+    """Return what each model costs: the user's own figures, else those of litellm's price list."""
     given = {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
-    for address, price in given.items():
+    known = {address: Prices(*price) if price else find_prices(address) for address, price in given.items()}
+    for address, price in known.items():
         if spec.budget.usd is not None and price is None and not address.startswith(("embedded", "simulated")):
             option = "--price" if address == model.address else "--optimizer-price"
             raise ConfigError(
                 f"budget: usd = {spec.budget.usd}, but the price of {address} is not known; give it in dollars a "
-                f"million tokens read and written, such as {option} 0.15,0.60."
+                f"million tokens read and written, such as {option} 0.15,0.60 (litellm's list is read where litellm "
+                'is installed: pip install -e ".[api]").'
             )
-    return {address: Prices(*price) for address, price in given.items() if price}
+    return {address: price for address, price in known.items() if price}
 
 
 def _opened(stack: ExitStack, address: str, task: Task, options: Mapping[str, str]) -> Backend:

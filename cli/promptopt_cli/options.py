@@ -26,7 +26,7 @@ Columns = Annotated[
     list[str] | None, typer.Option("--column", help="Which column is which, e.g. target=label; may be repeated.")
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="The task model: embedded:, embedded:FILE.gguf or http://HOST/v1#NAME.")
+    str | None, typer.Option("--model", help="The task model, such as http://HOST/v1#NAME; see: promptopt models.")
 ]
 Optimizer = Annotated[str | None, typer.Option("--optimizer", help="The model that writes prompts [the task model].")]
 StrategyName = Annotated[str | None, typer.Option("--strategy", help="How to search; see: promptopt strategies.")]

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from promptopt.backends.address import open_backend
 from promptopt.backends.base import Backend, Request
 from promptopt.backends.http import HTTPBackend, HTTPOptions
 from promptopt.backends.simulated import Faults, SimulatedBackend
@@ -50,6 +51,24 @@ class TestHTTPWithFaults(TestHTTP):
     def act(self, text: str, attempt: int) -> Act:
         faulty = failure(503) if sum(text.encode()) % 5 == 0 else Act(reset=True)
         return faulty if attempt == 0 and sum(text.encode()) % 3 == 0 else OK
+
+
+class TestOpenAI(TestHTTPWithFaults):
+    package = "openai"
+    model = "tiny"
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip(self.package)
+
+    def open_backend(self) -> Backend:
+        options = {"concurrency": "8", "backoff_s": "0.005"}
+        return open_backend(f"{self.package}:{self.server.url}#{self.model}", options=options)
+
+
+class TestLiteLLM(TestOpenAI):
+    package = "litellm"
+    model = "openai/tiny"
 
 
 def test_loop_thread_ends_with_the_last_backend() -> None:
