@@ -79,7 +79,8 @@ def _prices(entry: Mapping[str, Any], provider: str) -> Prices | None:
         return None
     if not (isinstance(read, int | float) and isinstance(written, int | float)):
         return None
-    return Prices(read * 1e6, max(written, entry.get("output_cost_per_reasoning_token") or 0.0) * 1e6)
+    written = max(written, entry.get("output_cost_per_reasoning_token") or 0.0)
+    return Prices(round(read * 1e6, 9), round(written * 1e6, 9))
 
 
 def _locate() -> Path | None:

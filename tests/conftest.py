@@ -1,5 +1,6 @@
 """Every test runs offline: sockets are shut but for loopback and unix sockets, and no key is in the environment."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,3 +31,9 @@ def _loopback_only(request: pytest.FixtureRequest) -> Iterator[None]:
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
     yield
     pytest_socket._remove_restrictions()
+
+
+def require_package(name: str) -> None:
+    """Skip the test where a package of an extra is not installed; imports nothing, since that is what is tested."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"needs the package {name}")

@@ -11,6 +11,7 @@ from promptopt.example import Example
 from promptopt.landscape import Landscape
 from promptopt.layout import Message
 from promptopt.testing.backends import BackendContract
+from tests.conftest import require_package
 from tests.integration.fault_server import OK, Act, FaultServer, failure
 
 EXAMPLES = tuple(Example({"text": f"text of number {n}"}, ("yes", "no")[n % 2], ("yes", "no")) for n in range(50))
@@ -57,11 +58,8 @@ class TestOpenAI(TestHTTPWithFaults):
     package = "openai"
     model = "tiny"
 
-    @pytest.fixture(autouse=True)
-    def _installed(self) -> None:
-        pytest.importorskip(self.package)
-
     def open_backend(self) -> Backend:
+        require_package(self.package)
         options = {"concurrency": "8", "backoff_s": "0.005"}
         return open_backend(f"{self.package}:{self.server.url}#{self.model}", options=options)
 

@@ -16,7 +16,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", *PROXIES):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", *PROXIES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -25,7 +25,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("embeded:", "did you mean embedded"),
         ("simulate:", "did you mean simulated"),
-        ("gpt-4o", "known: embedded, http, https, simulated"),
+        ("gpt-4o", "known: embedded, http, https, litellm, openai, simulated"),
         ("", "known: embedded"),
         ("simulated:aditive", "did you mean additive"),
         ("simulated:?latency=3", "did you mean latency_ms"),
@@ -36,7 +36,7 @@ def test_unknown_names_offer_the_nearest(address: str, message: str) -> None:
         open_backend(address)
 
 
-@pytest.mark.parametrize("address", ["litellm:gpt-4o", "openai:gpt-4o", "vllm:Qwen/Qwen3-8B"])
+@pytest.mark.parametrize("address", ["vllm:Qwen/Qwen3-8B"])
 def test_later_kinds_name_the_way_today(address: str) -> None:
     with pytest.raises(ConfigError, match=r"http://localhost:8000/v1#model-name"):
         open_backend(address)
@@ -51,6 +51,8 @@ def test_later_kinds_name_the_way_today(address: str) -> None:
         ("simulated:?refused=2", {}, "between 0 and 1"),
         ("simulated:", {"concurrency": "0"}, "at least 1"),
         ("http://localhost", {"timeout_s": "0"}, "above 0"),
+        ("http://localhost", {"reasoning": "perhaps"}, "true, false or auto"),
+        ("http://localhost", {"body": "{"}, "JSON object"),
     ],
 )
 def test_wrong_options(address: str, options: dict[str, str], message: str) -> None:
@@ -116,6 +118,66 @@ def test_where_a_key_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "abc" not in repr(Endpoint.at("https://example.org"))
 
 
+def test_where_the_openai_package_would_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "abc")
+    assert Endpoint.at("openai:gpt-4o").url == "https://api.openai.com/v1"
+    assert Endpoint.at("openai:gpt-4o").address == "openai:gpt-4o"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1/")
+    here = Endpoint.at("openai:gpt-4o")
+    assert (here.url, here.model, here.package) == ("http://localhost:8000/v1", "gpt-4o", "openai")
+    assert here.address == "openai:http://localhost:8000/v1#gpt-4o"
+    assert Endpoint.at(here.address) == here
+
+
+def test_headers_of_the_account_go_with_its_key_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "abc")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    monkeypatch.setenv("MINE", "xyz")
+    assert Endpoint.at("https://api.openai.com/v1#gpt-4o").headers == {
+        "Authorization": "Bearer abc",
+        "OpenAI-Organization": "org-1",
+        "OpenAI-Project": "proj-1",
+    }
+    assert Endpoint.at("https://example.org#m", "MINE").headers == {"Authorization": "Bearer xyz"}
+    assert Endpoint.at("http://example.org#m").headers == {}
+
+
+def test_where_litellm_would_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = Endpoint.at("litellm:anthropic/claude")
+    assert (free.url, free.model, free.key, free.address) == ("", "anthropic/claude", "", "litellm:anthropic/claude")
+    monkeypatch.setenv("MINE", "xyz")
+    assert Endpoint.at("litellm:anthropic/claude", "MINE").key == "xyz"
+    placed = Endpoint.at("litellm:http://localhost:4000/v1#openai/tiny")
+    assert (placed.url, placed.model) == ("http://localhost:4000/v1", "openai/tiny")
+    assert placed.address == "litellm:http://localhost:4000/v1#openai/tiny"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("openai:", "openai:gpt-4o-mini"),
+        ("litellm:", "litellm:anthropic/"),
+        ("openai:gpt-4o", "OPENAI_API_KEY"),
+        ("openai:ftp://host#m", "http://host:port/v1"),
+        ("openai:http://me:sesame@host/v1#m", "environment variable"),
+    ],
+)
+def test_packages_need_a_model_and_a_key(address: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Endpoint.at(address)
+    assert "sesame" not in str(caught.value)
+    with pytest.raises(ConfigError, match="MINE"):
+        Endpoint.at("litellm:anthropic/claude", "MINE")
+
+
+@pytest.mark.parametrize("package", ["openai", "litellm"])
+def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=rf'needs the package {package}; .* pip install -e "\.\[api\]"'):
+        open_backend(f"{package}:http://localhost/v1#x/y")
+
+
 def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "abc")
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
@@ -146,6 +208,6 @@ def test_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_heavy_packages_come_only_with_their_backend() -> None:
     code = (
         "import sys; from promptopt.backends.address import open_backend; open_backend('simulated:');"
-        "print([name for name in ('aiohttp', 'orjson', 'xllamacpp') if name in sys.modules])"
+        "print([name for name in ('aiohttp', 'orjson', 'xllamacpp', 'openai', 'litellm') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -4,9 +4,19 @@ from email.utils import formatdate
 import orjson
 import pytest
 
-from promptopt.backends.base import Request
+from promptopt.backends.base import Reply, Request
+from promptopt.backends.dialect import Dialect
 from promptopt.backends.pace import retry_after_s
-from promptopt.backends.wire import MalformedError, TurnedAwayError, read_failure, read_models, read_reply
+from promptopt.backends.wire import (
+    PLAIN,
+    MalformedError,
+    TurnedAwayError,
+    UnsupportedError,
+    read_failure,
+    read_models,
+    read_reply,
+    write_request,
+)
 from promptopt.errors import BackendError, ContextLengthError, FatalBackendError, RefusedError, TransientError
 from promptopt.layout import Message
 
@@ -29,7 +39,11 @@ def failed(status: int, message: str = "", code: str = "", key: str = "") -> Bac
         (400, "Input is too long for requested model", "", ContextLengthError),
         (413, "", "", ContextLengthError),
         (400, "", "content_filter", RefusedError),
-        (400, "max_tokens is not supported with this model", "unsupported_parameter", BackendError),
+        (400, "'max_tokens' is not supported with this model.", "unsupported_parameter", UnsupportedError),
+        (400, "'temperature' does not support 0.0 with this model.", "unsupported_value", UnsupportedError),
+        (400, "O-series models don't support temperature=0.0.", "", UnsupportedError),
+        (400, "'top_k' is not supported with this model.", "unsupported_parameter", BackendError),
+        (400, "max_tokens is too large: 5000. This model supports at most 4096.", "", BackendError),
         (401, "", "", FatalBackendError),
         (404, "no model", "model_not_found", FatalBackendError),
     ],
@@ -64,6 +78,77 @@ def test_odd_usage_does_no_harm(usage: object) -> None:
     body = {"choices": [{"message": {"content": "hi"}, "finish_reason": None}], "usage": usage}
     reply = read_reply(orjson.dumps(body), REQUEST)
     assert (reply.status, reply.text, reply.usage.tokens) == ("ok", "hi", 0)
+
+
+def written(dialect: Dialect, mode: str = "chat", **more: object) -> dict[str, object]:
+    role = "user" if mode == "chat" else "text"
+    request = Request(mode, (Message(role, "x"),), **more)  # type: ignore[arg-type]
+    return dict(orjson.loads(write_request(request, "m", dialect)))
+
+
+def test_a_reasoning_model_is_told_nothing_that_it_refuses() -> None:
+    body = written(Dialect(reasoning=True), max_tokens=9, stop=("\n",), seed=1)
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "x"}],
+        "max_completion_tokens": 9,
+        "seed": 1,
+    }
+    assert written(Dialect(reasoning=True), mode="completion")["max_tokens"] == 16
+
+
+def test_the_users_fields_go_into_every_request() -> None:
+    dialect = Dialect.of("m", body='{"response_format": {"type": "json_object"}, "top_p": 0.9}')
+    for mode in ("chat", "completion"):
+        body = written(dialect, mode)
+        assert (body["response_format"], body["top_p"]) == ({"type": "json_object"}, 0.9)
+        assert {"model", "max_tokens", "temperature"} < set(body)
+
+
+def said(message: dict[str, object], finish: str = "stop", dialect: Dialect = PLAIN, **more: object) -> Reply:
+    request = Request("chat", (Message("user", "x"),), **more)  # type: ignore[arg-type]
+    return read_reply(orjson.dumps({"choices": [{"message": message, "finish_reason": finish}]}), request, dialect)
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "status", "text"),
+    [
+        ({"content": "<think>hm, 3?</think>\n\n4"}, "stop", "ok", "4"),
+        ({"content": "<think>hm, 3?"}, "length", "truncated", ""),
+        ({"content": "<think>hm, 3?"}, "stop", "truncated", ""),
+        ({"content": "4", "reasoning_content": "hm, 3?"}, "stop", "ok", "4"),
+        ({"content": None, "reasoning_content": "hm, 3?"}, "length", "truncated", ""),
+        ({"content": None, "reasoning": "hm, 3?"}, "stop", "ok", ""),
+        ({"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "4"}]}, "stop", "ok", "4"),
+    ],
+)
+def test_thoughts_are_no_part_of_the_answer(message: dict[str, object], finish: str, status: str, text: str) -> None:
+    reply = said(message, finish)
+    assert (reply.status, reply.text) == (status, text)
+
+
+def test_thoughts_stay_where_the_user_says_that_there_are_none() -> None:
+    assert said({"content": "<think>a</think>b"}, dialect=Dialect.of("m", "false")).text == "<think>a</think>b"
+
+
+def test_a_stop_string_that_was_not_sent_ends_the_answer_all_the_same() -> None:
+    thinker = Dialect(reasoning=True)
+    assert said({"content": "<think>a\nb</think>yes\nno"}, dialect=thinker, stop=("\n",)).text == "yes"
+
+
+def test_calls_of_tools_are_answers() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": 3}'}}
+    odd = {"function": {"name": "wait", "arguments": "no JSON"}}
+    one = said({"content": None, "tool_calls": [call]}, "tool_calls")
+    two = said({"content": "", "tool_calls": [call, odd]}, "tool_calls")
+    assert (one.status, orjson.loads(one.text)) == ("ok", {"name": "look", "arguments": {"at": 3}})
+    assert orjson.loads(two.text)[1] == {"name": "wait", "arguments": "no JSON"}
+
+
+@pytest.mark.parametrize("content", [3, {"text": "x"}, [{"type": "text"}], ["x"]])
+def test_what_is_no_text(content: object) -> None:
+    with pytest.raises(MalformedError):
+        said({"content": content})
 
 
 def test_models() -> None:
