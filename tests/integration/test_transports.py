@@ -70,7 +70,9 @@ def study(store: Path, way: str, port: int = 0) -> tuple[str, dict[str, object],
     server = FaultServer(colour)
     server.port = port
     with server:
-        model = ModelSpec(address(way, server), options=QUICK)
+        # litellm only chats, and a study searches other layouts where there are raw completions.
+        options = QUICK if way == "litellm:" else {**QUICK, "completion": "false"}
+        model = ModelSpec(address(way, server), options=options)
         spec = toy_spec(store, model=model.task, budget=Budget(evaluations=60))
         result = run(replace(spec, model=model), toy_task(n_train=30, n_dev=20, n_test=20))
     found = {"verdict": result.to_json()["verdict"], "prompt": result.prompt, "tokens": result.spend.tokens}
