@@ -47,11 +47,7 @@ def open_backend(
         return _open_embedded(rest, given)
     if kind == "simulated":
         return _open_simulated(rest, examples, given)
-    if kind == "openai":
-        return _open_openai(address, given)
-    if kind == "litellm":
-        return _open_litellm(address, given)
-    return _open_http(address, given)
+    return {"openai": _open_openai, "litellm": _open_litellm}.get(kind, _open_http)(address, given)
 
 
 def _open_embedded(rest: str, given: Mapping[str, str]) -> Backend:
@@ -84,9 +80,8 @@ def _open_litellm(address: str, given: Mapping[str, str]) -> Backend:
     _require("litellm")
     from promptopt.backends.litellm import LiteLLMTransport
 
+    known = {name: value for name, value in _defaults(HTTPOptions()).items() if name != "completion"}
     # Where a provider has no raw completions, litellm would make a chat of them.
-    known = _defaults(HTTPOptions(completion=False))
-    del known["completion"]
     options = HTTPOptions(completion=False, **_read("litellm", given, known))
     return HTTPBackend(address, options, LiteLLMTransport)
 

@@ -18,7 +18,8 @@ _OWN = frozenset(
     {
         "model", "messages", "prompt", "temperature", "seed", "stop", "stream", "stream_options", "n", "best_of",
         "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "api_base", "base_url", "timeout",
-        "max_retries", "num_retries", "fallbacks", "extra_headers", "headers",
+        "max_retries", "num_retries", "fallbacks", "headers", "extra_headers", "extra_body",
+        "extra_query",
     }
 )  # fmt: skip
 _SECRET = re.compile(r"(api|access|private)_?key|secret|password|credential|_token$|authori[sz]ation", re.I)

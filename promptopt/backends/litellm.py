@@ -43,7 +43,6 @@ class LiteLLMTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._litellm = _import()
-        self._model = endpoint.model
         self._endpoint = endpoint
         # Not the timeout: litellm keeps a client for each value, and the pace ends what is overdue.
         self._given: dict[str, Any] = {"max_retries": 0, "num_retries": 0}
@@ -53,7 +52,7 @@ class LiteLLMTransport:
         elif endpoint.key:
             self._given["api_key"] = endpoint.key
         self._dropped = self._unknown_fields()
-        self._secrets = _secrets()
+        self._secrets = _secrets(endpoint.key)
 
     async def open(self) -> None:
         """Do nothing; litellm opens what it needs with the first call."""
@@ -82,10 +81,10 @@ class LiteLLMTransport:
     def _unknown_fields(self) -> frozenset[str]:
         """Return the optional fields that the provider does not take."""
         try:
-            model, provider, *_ = self._litellm.get_llm_provider(self._model)
+            model, provider, *_ = self._litellm.get_llm_provider(self._endpoint.model)
         except self._litellm.BadRequestError:
             raise ConfigError(
-                f"litellm knows no provider for '{self._model}'; write litellm:PROVIDER/MODEL, such as "
+                f"litellm knows no provider for '{self._endpoint.model}'; write litellm:PROVIDER/MODEL, such as "
                 "litellm:anthropic/claude-sonnet-4-5."
             ) from None
         known = self._litellm.get_supported_openai_params(model, provider)
@@ -149,7 +148,7 @@ def _import() -> Any:
     return litellm
 
 
-def _secrets() -> list[str]:
-    """Return the values of the environment that must not be shown, since a provider may quote its key."""
-    found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())]
+def _secrets(key: str) -> list[str]:
+    """Return what must not be shown, since a provider may quote its key: this one and those of the environment."""
+    found = [key, *(value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper()))]
     return sorted((value for value in found if len(value) >= _SECRET_LENGTH), key=len, reverse=True)

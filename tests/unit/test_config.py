@@ -35,7 +35,7 @@ description = "Judge reviews."
 [model]
 task = "http://localhost:8000/v1#small"
 optimizer = "http://localhost:8000/v1#large"
-options = { concurrency = 8, completion = false, timeout_s = 2.5, key_variable = "KEY" }
+options = { concurrency = 8, completion = false, timeout_s = 2.5, key_variable = "KEY", body = { top_p = 0.9 } }
 price = [0.15, 1]
 
 [strategy]
@@ -72,7 +72,13 @@ SPEC = StudySpec(
     model=ModelSpec(
         task="http://localhost:8000/v1#small",
         optimizer="http://localhost:8000/v1#large",
-        options={"concurrency": "8", "completion": "False", "timeout_s": "2.5", "key_variable": "KEY"},
+        options={
+            "concurrency": "8",
+            "completion": "False",
+            "timeout_s": "2.5",
+            "key_variable": "KEY",
+            "body": '{"top_p": 0.9}',
+        },
         price=(0.15, 1),
     ),
     strategy=StrategySpec("apo", "paper", {"width": 4, "parts": ["a", "b"]}),
