@@ -79,7 +79,9 @@ class LlamaEngine:
         params.model.path = str(path)
         params.n_ctx, params.n_batch, params.n_ubatch = N_CTX, _N_BATCH, _N_BATCH
         params.n_parallel, params.n_gpu_layers = 1, 0
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        # Beyond some 250 tokens what one token attends to is summed up thread by thread, so their number would show in
+        # the answer; reading is safe, and answers are short.
+        params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 1, threads
         params.verbosity, params.cache_ram_mib, params.n_threads_http = 0, 0, 1
         params.fit_params = params.warmup = params.ui = params.endpoint_slots = False
         params.api_keys = [token_hex(16)]

@@ -126,6 +126,16 @@ def test_an_answer_rests_on_nothing_that_was_asked_before(path: Path, mode: str)
     assert len(seen) > 6
 
 
+def test_the_number_of_threads_does_not_show_in_an_answer(path: Path) -> None:
+    long = Request("completion", (Message("text", f"{'A list of words. ' * 80}\n{DEMOS}Review: Fine.\nSentiment:"),))
+    tops = []
+    for threads in (1, 2):
+        engine = LlamaEngine(path, threads)
+        replies = [engine._ask(long, n, lambda: False, logprobs=True) for n in (1, 12)]
+        tops.append([(reply.text, reply.top[:20]) for reply in replies])
+    assert tops[0] == tops[1]
+
+
 @pytest.mark.parametrize("mode", ["completion", "chat"])
 def test_likelihood(backend: EmbeddedBackend, mode: str) -> None:
     requests = [review(text, ("positive", "negative")) for text, _ in REVIEWS]
