@@ -6,6 +6,7 @@ Nothing here spends anything, but for the one word that ``examine`` asks of a mo
 import importlib.util
 import os
 import platform
+import shlex
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from promptopt.backends.address import open_backend
 from promptopt.backends.base import Request
-from promptopt.errors import PromptOptError, StrategyError
+from promptopt.errors import ConfigError, PromptOptError, StrategyError
 from promptopt.layout import Message
 from promptopt.plugins import load_task, ready_task_names
 from promptopt.registry import configure, find_strategy, strategy_names
@@ -100,8 +101,24 @@ def describe_models() -> list[dict[str, Any]]:
             "what": "a hundred providers, by litellm",
             "state": _installed("litellm", "keys from each provider's variable"),
         },
+        _vllm(),
         {"address": "simulated:", "what": "no model: a landscape of known optimum for tests", "state": "ready"},
     ]
+
+
+def _vllm() -> dict[str, str]:
+    """Return what ``vllm:`` is, and whether there is a command to start it with."""
+    from promptopt.backends.vllm_server import COMMAND_VARIABLE, find_command
+
+    try:
+        state = f"starts: {shlex.join(find_command())}"
+    except ConfigError:
+        state = f"no vllm command found; name one in {COMMAND_VARIABLE}, or with --model-option command=..."
+    return {
+        "address": "vllm:FOLDER or vllm:NAME",
+        "what": "a vLLM server of our own, ended with the study",
+        "state": state,
+    }
 
 
 def embedded_file(path: str, progress: Progress | None) -> Path:
@@ -128,6 +145,8 @@ def examine(address: str) -> list[dict[str, str]]:
     """Check this machine and one model; each check says ``good``, ``absent`` or ``wrong`` and why."""
     checks = [{"check": "python", "state": "good", "what": platform.python_version()}]
     checks += [_extra(name, module) for name, module in EXTRAS.items()]
+    served = _vllm()["state"]
+    checks.append({"check": "vllm:", "state": "good" if served.startswith("starts") else "absent", "what": served})
     folder = Path.cwd()
     writable = os.access(folder, os.W_OK)
     checks.append({"check": "store folder", "state": "good" if writable else "wrong", "what": str(folder)})

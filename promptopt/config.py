@@ -30,7 +30,7 @@ class TaskSpec:
         columns: Which column is which, such as ``{"target": "label", "input": "text"}``.
         max_tokens: The most tokens of an answer.
         temperature: Of the task model; 0, greedy, if left out.
-        scoring: ``generate`` or ``likelihood``.
+        scoring: ``generate``, ``choice`` or ``likelihood``.
         mode: ``chat`` or ``completion``; completion for the embedded model and chat for others if left out.
         editable: The parts that may change.
         name: What to call it.

@@ -53,13 +53,14 @@ class Evaluator:
     def __init__(
         self, task: Task, backend: Backend, store: Store, ledger: Ledger, *, study_id: int, cache: CacheMode = "on"
     ) -> None:
-        if task.decoding.scoring == "likelihood" and not task.choices:
+        scoring = task.decoding.scoring
+        if scoring != "generate" and not task.choices:
             raise ConfigError(
-                f"task {task.name}: scoring = likelihood needs the same closed set of choices on every example; "
+                f"task {task.name}: scoring = {scoring} needs the same closed set of choices on every example; "
                 "give choices or use scoring = generate."
             )
-        if task.decoding.scoring == "likelihood" and "likelihood" not in backend.abilities:
-            raise ConfigError(f"{backend.address} cannot score choices by likelihood; use scoring = generate.")
+        if scoring != "generate" and scoring not in backend.abilities:
+            raise ConfigError(f"{backend.address} cannot do scoring = {scoring}; use scoring = generate.")
         self.task = task
         self.backend = backend
         self.store = store
@@ -67,6 +68,9 @@ class Evaluator:
         self.study_id = study_id
         self.cache = cache
         self._model_key = backend.model_key
+        # An answer bound to the choices ends by itself, so it gets room for any of them, a byte a token at worst.
+        longest = max(len(choice.encode()) for choice in task.choices) + 2 if scoring == "choice" else 0
+        self._max_tokens = max(task.decoding.max_tokens, longest)
         self._templates: dict[str, tuple[Template, str]] = {}
 
     def answer(self, asks: Mapping[str, Evaluate], on_tick: Tick | None = None) -> dict[str, tuple[Evaluation, ...]]:
@@ -179,11 +183,12 @@ class Evaluator:
         return Request(
             mode=pair.template.mode,
             messages=pair.template.render(pair.example),
-            max_tokens=decoding.max_tokens,
+            max_tokens=self._max_tokens,
             temperature=decoding.temperature,
             stop=pair.template.stop,
             seed=None if decoding.seed is None else decoding.seed + pair.repeat,
             choices=self.task.choices if decoding.scoring == "likelihood" else (),
+            allowed=self.task.choices if decoding.scoring == "choice" else (),
             group=pair.prompt.id,
             shared=pair.template.shared,
         )

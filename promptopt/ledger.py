@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 
-from promptopt.backends.base import Backend, K, Reply, Request
+from promptopt.backends.base import READINGS_A_CHOICE, Backend, K, Reply, Request
 from promptopt.budget import Budget, Prices, Spend, Usage
 from promptopt.health import Health
 
@@ -188,6 +188,9 @@ class Ledger:
     def _upper_bound(self, request: Request, address: str) -> Spend:
         # A token covers at least one byte, so the bytes of a text bound its tokens from above.
         prompt_tokens = sum(len(message.content.encode("utf-8", "surrogatepass")) + 8 for message in request.messages)
+        n_readings = READINGS_A_CHOICE * len(request.choices)
+        if n_readings:
+            prompt_tokens = n_readings * (prompt_tokens + max(len(choice.encode()) + 8 for choice in request.choices))
+        written = max(request.max_tokens, n_readings)
         price = self._prices.get(address)
-        usd = price.cost_usd(prompt_tokens, request.max_tokens) if price else 0.0
-        return Spend(0, 1, prompt_tokens + request.max_tokens, usd)
+        return Spend(0, 1, prompt_tokens + written, price.cost_usd(prompt_tokens, written) if price else 0.0)

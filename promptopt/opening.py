@@ -26,6 +26,7 @@ from promptopt.task import Task
 Download = Callable[[str, int, int], None]
 
 FORK_SEEDS = 3
+OWN_MACHINE = ("embedded:", "simulated:", "vllm:")
 
 
 def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download | None) -> Setup:
@@ -35,7 +36,7 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
         stack: Closes the models.
         spec: The settings.
         task: The task.
-        download: Told how the embedded model's file comes.
+        download: Told how the embedded model's file comes, and how a server of our own starts.
 
     Raises:
         ConfigError: A setting is wrong, a key is missing, or money is capped and a price is not known.
@@ -44,10 +45,10 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     for address in (spec.model.task, spec.model.optimizer or ""):
         if address.startswith("embedded:"):
             embedded_file(address.removeprefix("embedded:"), download)
-    model = _opened(stack, spec.model.task, task, spec.model.options)
+    model = _opened(stack, spec.model.task, task, spec.model.options, download)
     optimizer = model
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
-        optimizer = _opened(stack, spec.model.optimizer, task, {})
+        optimizer = _opened(stack, spec.model.optimizer, task, {}, download)
     prices = _prices(spec, model, optimizer)
     return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices, spec.min_valid)
 
@@ -57,7 +58,7 @@ def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Pr
     given = {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
     known = {address: Prices(*price) if price else find_prices(address) for address, price in given.items()}
     for address, price in known.items():
-        if spec.budget.usd is not None and price is None and not address.startswith(("embedded", "simulated")):
+        if spec.budget.usd is not None and price is None and not address.startswith(OWN_MACHINE):
             option = "--price" if address == model.address else "--optimizer-price"
             raise ConfigError(
                 f"budget: usd = {spec.budget.usd}, but the price of {address} is not known; give it in dollars a "
@@ -67,9 +68,11 @@ def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Pr
     return {address: price for address, price in known.items() if price}
 
 
-def _opened(stack: ExitStack, address: str, task: Task, options: Mapping[str, str]) -> Backend:
+def _opened(
+    stack: ExitStack, address: str, task: Task, options: Mapping[str, str], download: Download | None
+) -> Backend:
     examples = [*task.dataset.train, *task.dataset.dev, *task.dataset.test]
-    backend = open_backend(address, examples=examples, options=options)
+    backend = open_backend(address, examples=examples, options=options, tell=download)
     stack.callback(backend.close)
     return backend
 

@@ -55,6 +55,12 @@ class Proof:
         keep = self.verdict.word == "better" or self.chosen_test is None or self.verdict.is_open
         return self.finalists[self.chosen if keep else 0].candidate
 
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """All evaluations of the final, on dev and on test."""
+        test = [self.seed_test, self.chosen_test]
+        return [*(finalist.dev for finalist in self.finalists), *filter(None, test)]
+
 
 def baselines(task: Task) -> dict[str, Candidate]:
     """Return the prompts that every winner must beat: the seed, no instruction, and thinking step by step."""

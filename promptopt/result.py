@@ -3,7 +3,7 @@
 ``Result.to_json`` is the one plain form that the store keeps and that every door shows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -70,6 +70,8 @@ class Result:
         spend: What all of it paid, the proof included.
         test_use: How many studies have looked at this test split, this one included.
         cause: What ended the work on it: its ``end``, an ``interrupt``, a ``cap``, or ``failures``.
+        cached_share: The share of the task model's prompt tokens that its server had in a prefix cache; None where
+            no server tells.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Result:
     spend: Spend
     test_use: int = 0
     cause: Cause = "end"
+    cached_share: float | None = None
 
     @property
     def prompt(self) -> Prompt:
@@ -118,6 +121,7 @@ class Result:
             "spend": asdict(self.spend),
             "effects": [asdict(effect) for effect in self.effects],
             "test_use": self.test_use,
+            "cached_share": self.cached_share,
             **(_proof_json(self.proof) if self.proof else {}),
         }
 
@@ -138,6 +142,14 @@ def _proof_json(proof: Proof) -> Mapping[str, Any]:
 
 def _finalist_json(finalist: Finalist) -> dict[str, Any]:
     return {"role": finalist.role, "id": finalist.candidate.id, "dev": evaluation_json(finalist.dev)}
+
+
+def cached_share(evaluations: Iterable[Evaluation]) -> float | None:
+    """Return the share of prompt tokens that a server had in its prefix cache; None if none tells of any."""
+    outcomes = (outcome for evaluation in evaluations for outcome in evaluation.outcomes)
+    usages = {(outcome.prompt_id, outcome.example_id): outcome.usage for outcome in outcomes}  # each once
+    cached = sum(usage.cached_tokens for usage in usages.values())
+    return cached / sum(usage.prompt_tokens for usage in usages.values()) if cached else None
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from promptopt.journal import Journal, Services
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.prompt import Candidate
 from promptopt.proof import Proof, baselines, calls_needed, prove
-from promptopt.result import Cause, Progress, Result
+from promptopt.result import Cause, Progress, Result, cached_share
 from promptopt.store.rows import StudyRow, TrialRow
 from promptopt.store.store import Store
 from promptopt.strategy import Context, Strategy
@@ -348,6 +348,7 @@ class Study:
             search_spend=Spend(**self._end["search"]) if self._end else self._ledger.spend,
             spend=self._ledger.spend,
             test_use=self._test_use,
+            cached_share=cached_share([*self._evaluations.values(), *(proof.evaluations if proof else ())]),
         )
 
     def _tick(self, phase: str, done: int, total: int | None = None) -> None:

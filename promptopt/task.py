@@ -23,7 +23,8 @@ class Decoding:
         max_tokens: The most tokens an answer may have.
         temperature: 0 is greedy.
         seed: The sampling seed sent to the backend, where it takes one.
-        scoring: ``generate`` reads the answer from text; ``likelihood`` takes the likeliest of the choices.
+        scoring: ``generate`` reads the answer from text; ``choice`` too, but lets the model write nothing but one of
+            the choices; ``likelihood`` takes the likeliest of the choices.
         score_truncated: Whether an answer cut at ``max_tokens`` is scored (right for short answers, where a cut
             one has missed the format) or is missing data (right for long reasoning).
     """
@@ -31,7 +32,7 @@ class Decoding:
     max_tokens: int = 16
     temperature: float = 0.0
     seed: int | None = None
-    scoring: Literal["generate", "likelihood"] = "generate"
+    scoring: Literal["generate", "choice", "likelihood"] = "generate"
     score_truncated: bool = True
 
 

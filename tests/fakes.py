@@ -1,6 +1,8 @@
 """A backend in memory for tests of the services: it says what it is told to, and counts what it is asked."""
 
+import json
 from collections.abc import Callable, Generator, Iterable
+from typing import Any
 
 from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Usage
@@ -13,6 +15,17 @@ def echo(request: Request) -> Reply:
     """Say the last message; a token a word."""
     text = request.messages[-1].content
     return Reply("ok", text, Usage(len(text.split()), 1))
+
+
+def work_out(calls: Generator[Any, Any, Any], answer: Callable[[str, Any], Any]) -> Any:
+    """Make the calls that a computation over a server's answers asks for, and return its result."""
+    found = None
+    while True:
+        try:
+            path, body, read = calls.send(found)
+        except StopIteration as end:
+            return end.value
+        found, _ = read(json.dumps(answer(path, json.loads(body))).encode())
 
 
 class FakeBackend:

@@ -71,7 +71,10 @@ def describe(progress: "Progress") -> str:
 
 
 def show_download(stage: str, done: int, total: int) -> None:
-    """Show on standard error how a model's file comes."""
+    """Show on standard error how a model's file comes (bytes), or how a server starts (seconds, no total)."""
+    if not total:
+        print(f"{stage}: {done} s" if done else stage, file=sys.stderr, flush=True)
+        return
     terminal = sys.stderr.isatty()
     if terminal or done in (0, total):
         end = "\r" if terminal and done < total else "\n"

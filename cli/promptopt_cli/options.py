@@ -48,7 +48,9 @@ ModelOptions = Annotated[
 ]
 AnswerTokens = Annotated[int | None, typer.Option("--answer-tokens", help="The most tokens of one answer.")]
 Temperature = Annotated[float | None, typer.Option("--temperature", help="Of the task model, 0 to 2 [0, greedy].")]
-Scoring = Annotated[str | None, typer.Option("--scoring", help="generate, or likelihood of the choices.")]
+Scoring = Annotated[
+    str | None, typer.Option("--scoring", help="generate, choice (nothing but a choice) or likelihood.")
+]
 Mode = Annotated[str | None, typer.Option("--mode", help="chat or completion layouts for the seed prompt.")]
 MinValid = Annotated[
     float | None, typer.Option("--min-valid", help="Pause when less than this share of calls brings an answer [0.9].")

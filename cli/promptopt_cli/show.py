@@ -214,9 +214,12 @@ def _cost(data: Mapping[str, Any]) -> str:
     search, spend = data["search"], data["spend"]
     proof_calls = spend["calls"] - search["calls"]
     money = f", ${spend['usd']:.4f}" if spend["usd"] else ""
+    share = data.get("cached_share")
+    cached = f" ({share:.0%} of the prompts' from the prefix cache)" if share else ""
     return (
         f"\n{data['evaluations']} search evaluations of {data['trials']} prompts ({search['calls']} calls) and "
-        f"{proof_calls} calls to prove it: {spend['tokens']} tokens{money}, {spend['seconds']:.0f} s. {data['reason']}."
+        f"{proof_calls} calls to prove it: {spend['tokens']} tokens{cached}{money}, {spend['seconds']:.0f} s. "
+        f"{data['reason']}."
     )
 
 

@@ -17,7 +17,7 @@ from promptopt_datasets.ready import ready_names, ready_path
 from promptopt_datasets.seeds import lay_out, read_wording
 
 MODES = ("chat", "completion")
-SCORINGS = ("generate", "likelihood")
+SCORINGS = ("generate", "choice", "likelihood")
 MAX_LABELS = 200
 OUTPUT_LABEL = "Output"
 
@@ -48,7 +48,7 @@ class TaskOptions(TypedDict, total=False):
     description: str
     max_tokens: int
     temperature: float
-    scoring: Literal["generate", "likelihood"]
+    scoring: Literal["generate", "choice", "likelihood"]
     editable: Sequence[str]
 
 
@@ -73,7 +73,7 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
             raise UnknownNameError(kind, value, known)
     dataset, card = _data(source, options)
     metric = _metric(options.get("metric"), card, dataset)
-    if metric.name == "multiple-choice" or scoring == "likelihood":
+    if metric.name == "multiple-choice" or scoring != "generate":
         dataset = _with_choices(dataset)
     metric.check(dataset)
     decoding = _decoding(metric, dataset, mode)

@@ -4,7 +4,8 @@ A backend's file is imported only when an address asks for it.
 """
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,22 +14,26 @@ from promptopt.backends.base import Backend
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.example import Example
 
-KINDS = ("embedded", "http", "https", "litellm", "openai", "simulated")
-LATER = ("vllm",)
+KINDS = ("embedded", "http", "https", "litellm", "openai", "simulated", "vllm")
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def open_backend(
-    address: str, *, examples: Sequence[Example] = (), options: Mapping[str, str] | None = None
+    address: str,
+    *,
+    examples: Sequence[Example] = (),
+    options: Mapping[str, str] | None = None,
+    tell: Callable[[str, int, int], None] | None = None,
 ) -> Backend:
     """Open the backend of an address.
 
     Args:
         address: ``embedded:`` or ``embedded:path.gguf``; ``http://host:port/v1#model``, ``https://...``;
-            ``openai:model``, ``litellm:provider/model``; ``simulated:additive?seed=3``.
+            ``openai:model``, ``litellm:provider/model``; ``vllm:folder-or-name``; ``simulated:additive?seed=3``.
         examples: What may be asked; only the simulated model looks at them.
         options: The backend's own settings, such as ``concurrency``; the fields of ``HTTPOptions``, for instance.
+        tell: Told how a server's start goes.
 
     Raises:
         UnknownNameError: There is no such kind of backend, or no such option.
@@ -36,17 +41,14 @@ def open_backend(
     """
     kind, colon, rest = address.partition(":")
     given = dict(options or {})
-    if kind in LATER and colon:
-        raise ConfigError(
-            f"'{kind}:' addresses are not there yet; start the server yourself and give its address, "
-            "as in http://localhost:8000/v1#model-name."
-        )
     if not colon or kind not in KINDS:
         raise UnknownNameError("kind of backend", kind, KINDS)
     if kind == "embedded":
         return _open_embedded(rest, given)
     if kind == "simulated":
         return _open_simulated(rest, examples, given)
+    if kind == "vllm":
+        return _open_vllm(rest, given, tell)
     return {"openai": _open_openai, "litellm": _open_litellm}.get(kind, _open_http)(address, given)
 
 
@@ -62,7 +64,25 @@ def _open_embedded(rest: str, given: Mapping[str, str]) -> Backend:
 def _open_http(address: str, given: Mapping[str, str]) -> Backend:
     from promptopt.backends.http import HTTPBackend, HTTPOptions
 
-    return HTTPBackend(address, HTTPOptions(**_read("http", given, _defaults(HTTPOptions()))))
+    options = HTTPOptions(**_read("http", given, _defaults(HTTPOptions())))
+    if options.server == "vllm":
+        from promptopt.backends.vllm import VLLMBackend
+
+        return VLLMBackend(address, options)
+    return HTTPBackend(address, options)
+
+
+def _open_vllm(model: str, given: Mapping[str, str], tell: Callable[[str, int, int], None] | None) -> Backend:
+    from promptopt.backends.vllm import OWN_OPTIONS, OwnedVLLM
+    from promptopt.backends.vllm_server import ServerOptions
+
+    manner, start = _defaults(OWN_OPTIONS), _defaults(ServerOptions())
+    settable = {
+        name: default for name, default in manner.items() if name not in ("key_variable", "likelihood", "server")
+    }
+    settings = _read("vllm", given, {**settable, **start})
+    options = replace(OWN_OPTIONS, **_pick(settings, manner))
+    return OwnedVLLM(model, ServerOptions(**_pick(settings, start)), options, tell)
 
 
 def _open_openai(address: str, given: Mapping[str, str]) -> Backend:

@@ -13,6 +13,8 @@ from promptopt.layout import Message, Mode
 
 K = TypeVar("K")
 
+READINGS_A_CHOICE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -25,7 +27,9 @@ class Request:
         temperature: 0 is greedy.
         stop: Strings that end the answer; none of them is part of it.
         seed: The sampling seed, where the backend takes one.
-        choices: If given, the reply's text is the likeliest of these as a continuation; nothing is generated.
+        choices: If given, the reply's text is the likeliest of these as a continuation; nothing is generated. The
+            prompt is read at most ``READINGS_A_CHOICE`` times for each.
+        allowed: If given, the model can write nothing but one of these.
         group: Requests of one group share a long prefix; backends keep them together.
         shared: The messages with nothing filled in, the same for the whole group. A backend that keeps what it has
             read reads this first, so that no answer depends on what was asked before it.
@@ -38,6 +42,7 @@ class Request:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     choices: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
     group: str = ""
     shared: tuple[Message, ...] = ()
 
@@ -90,7 +95,7 @@ class Backend(Protocol):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """Of ``likelihood`` (scores choices) and ``write`` (can serve as an optimizer model)."""
+        """Of ``likelihood`` (scores choices), ``choice`` (binds answers to them), ``write`` (can be an optimizer)."""
 
     @property
     def concurrency(self) -> int:

@@ -57,9 +57,10 @@ class HTTPOptions:
         likelihood: Whether choices may be scored by the log-probabilities of the first token.
         reasoning: ``true``, ``false`` or ``auto``; see ``Dialect``.
         body: A JSON object whose fields go into every request.
+        server: ``vllm`` where vLLM is served, for what it can do beyond the format; see ``VLLMBackend``.
 
     Raises:
-        ConfigError: A number is not above 0.
+        ConfigError: A number is not above 0, or no such kind of server is known.
     """
 
     key_variable: str = ""
@@ -71,11 +72,23 @@ class HTTPOptions:
     likelihood: bool = False
     reasoning: str = "auto"
     body: str = ""
+    server: str = ""
 
     def __post_init__(self) -> None:
+        if self.server not in ("", "vllm"):
+            raise ConfigError(f"http backend: server = {self.server!r} must be vllm, or left out.")
         for name in ("concurrency", "timeout_s", "max_attempts", "backoff_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"http backend: {name} = {getattr(self, name)} must be above 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: its route below the base URL, its body, and how its answer is read."""
+
+    path: str
+    body: bytes
+    read: Callable[[bytes], Reply]
 
 
 @dataclass(slots=True)
@@ -94,12 +107,17 @@ class _Effort:
         return Reply(reply.status, reply.text, usage, self.attempts, reply.error, reply.lost)
 
 
+def _plain_call(request: Request, model: str, dialect: Dialect) -> Call:
+    body = write_request(request, model, dialect)
+    return Call(path_of(request), body, lambda payload: read_reply(payload, request, dialect))
+
+
 class HTTPBackend:
     """Reaches one model behind an OpenAI-compatible endpoint; nothing is sent before the model is first needed.
 
     Args:
         address: The base URL (``http://host:port/v1``), with ``#model-name`` where it serves more than one; see
-            ``Endpoint.at``.
+            ``Endpoint.at``. Or the endpoint that such an address stands for.
         options: How it is used.
         transport: What makes the attempts.
 
@@ -109,11 +127,11 @@ class HTTPBackend:
 
     def __init__(
         self,
-        address: str,
+        address: str | Endpoint,
         options: HTTPOptions = HTTPOptions(),
         transport: Callable[[Endpoint], Transport] = AiohttpTransport,
     ) -> None:
-        self._endpoint = Endpoint.at(address, options.key_variable)
+        self._endpoint = Endpoint.at(address, options.key_variable) if isinstance(address, str) else address
         self._options = options
         self._pace = Pace(self.address, options.concurrency, options.timeout_s, options.backoff_s)
         self._lock = threading.Lock()
@@ -181,25 +199,37 @@ class HTTPBackend:
             loop.close()
 
     async def _answer(self, request: Request, model: str, again: Again) -> Reply:
-        """Answer one request, with as many attempts as it takes and is allowed."""
+        """Answer one request, in the wording that the model takes."""
         if request.choices and not self._options.likelihood:
             raise FatalBackendError(f"{self.address} scores no choices; open it with likelihood = true.")
+        return await self._speak(request, again, lambda dialect: _plain_call(request, model, dialect))
+
+    async def _speak(self, request: Request, again: Again, word: Callable[[Dialect], Call]) -> Reply:
+        """Make the call of a request, once more if the model turns out to take another wording."""
         dialect, effort = self._dialect, _Effort()
-        body = write_request(request, model, dialect)
         while True:
             try:
-                status, payload = await self._send("POST", path_of(request), body, effort, request.max_tokens)
-                if status != 200:
-                    raise self._failure(status, payload)
-                return effort.finish(read_reply(payload, request, dialect))
-            except FatalBackendError:
-                raise
+                return await self._call(word(dialect), request, again, effort)
             except UnsupportedError as error:
                 if not dialect.may_switch:
                     return effort.finish(Reply("failed", error=f"{self.address} {error}."))
                 dialect = self._dialect = dialect.switched()
-                body = write_request(request, model, dialect)
-                continue
+
+    async def _call(self, call: Call, request: Request, again: Again, effort: "_Effort | None" = None) -> Reply:
+        """Make one call for a request, with as many attempts as it takes and is allowed.
+
+        Raises:
+            UnsupportedError: The model does not take a field that most models take.
+        """
+        effort = effort or _Effort()
+        while True:
+            try:
+                status, payload = await self._send("POST", call.path, call.body, effort, request.max_tokens)
+                if status != 200:
+                    raise self._failure(status, payload)
+                return effort.finish(call.read(payload))
+            except (FatalBackendError, UnsupportedError):
+                raise
             except BackendError as error:
                 verdict = self._verdict(error, effort)
                 lost = isinstance(error, LostError)

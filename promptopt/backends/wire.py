@@ -96,7 +96,7 @@ def read_reply(payload: bytes, request: Request, dialect: Dialect = PLAIN) -> Re
         raise MalformedError("the answer is not JSON") from None
     if not isinstance(body, dict):
         raise MalformedError("the answer is not a JSON object")
-    usage = _usage(body.get("usage"))
+    usage = read_usage(body.get("usage"))
     choice = _first(body.get("choices"))
     if choice is None:
         raise MalformedError("the answer has no choices", usage)
@@ -205,7 +205,8 @@ def _likeliest(top: Sequence[tuple[str, float]], choices: Sequence[str], usage: 
     return Reply("failed", usage=usage, error=f"None of the choices is among the {len(top)} likeliest tokens.")
 
 
-def _usage(value: Any) -> Usage:
+def read_usage(value: Any) -> Usage:
+    """Return what an answer's ``usage`` says that it took; what is missing or odd counts as 0."""
     if not isinstance(value, dict):
         return Usage()
     details = value.get("prompt_tokens_details")

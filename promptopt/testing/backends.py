@@ -108,7 +108,7 @@ class BackendContract:
             assert ":" in one.address
             assert one.modes
             assert one.modes <= {"chat", "completion"}
-            assert one.abilities <= {"likelihood", "write"}
+            assert one.abilities <= {"likelihood", "choice", "write"}
             assert one.concurrency >= 1
 
     def test_close_twice(self) -> None:

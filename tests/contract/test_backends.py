@@ -7,6 +7,7 @@ from promptopt.backends.address import open_backend
 from promptopt.backends.base import Backend, Request
 from promptopt.backends.http import HTTPBackend, HTTPOptions
 from promptopt.backends.simulated import Faults, SimulatedBackend
+from promptopt.backends.vllm import VLLMBackend
 from promptopt.example import Example
 from promptopt.landscape import Landscape
 from promptopt.layout import Message
@@ -44,6 +45,11 @@ class TestHTTP(BackendContract):
 
     def open_backend(self) -> Backend:
         return HTTPBackend(self.server.url, self.options)
+
+
+class TestVLLM(TestHTTP):
+    def open_backend(self) -> Backend:
+        return VLLMBackend(self.server.url, self.options)
 
 
 class TestHTTPWithFaults(TestHTTP):

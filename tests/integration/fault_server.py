@@ -82,6 +82,7 @@ class FaultServer:
         app = web.Application()
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/{route:.*}", self._answer)
+        app.router.add_post("/{route:tokenize}", self._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=1024)
@@ -114,6 +115,7 @@ class FaultServer:
     async def _play(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         text = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        text = text if isinstance(text, str) else str(text[0])
         self.paths[request.match_info["route"]] += 1
         self.calls.append((text, time.monotonic()))
         self.bodies.append(body)

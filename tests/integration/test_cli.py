@@ -206,6 +206,17 @@ def test_strategies_tasks_and_models_list_what_there_is(cli: Cli) -> None:
     assert all(kind in listed for kind in ("embedded:", "http://", "openai:", "litellm:", "simulated:"))
 
 
+def test_whether_there_is_a_vllm_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command, state in ((f"{sys.executable} serve", "good"), ("no-such-vllm serve", "absent")):
+        monkeypatch.setenv("PROMPTOPT_VLLM_COMMAND", command)
+        (listed,) = (
+            row for row in json.loads(cli("models", "list", "--json").out) if row["address"].startswith("vllm:")
+        )
+        assert (command in listed["state"]) == (state == "good")
+        checks = json.loads(cli("doctor", "--model", MODEL, "--json").out)
+        assert [check["state"] for check in checks if check["check"] == "vllm:"] == [state]
+
+
 @pytest.mark.parametrize(
     "words",
     [(), ("optimize",), ("resume",), ("evaluate",), ("export",), ("strategies",), ("tasks",), ("doctor",),
@@ -234,6 +245,7 @@ BAD = {
     "unknown column": (("optimize", "DATA", "--column", "target=colour"), "colour"),
     "budget of zero": (("optimize", "DATA", "-n", "0"), "above 0"),
     "money without a price": (("optimize", "DATA", "--model", "http://127.0.0.1:9/v1#m", "--max-usd", "1"), "--price"),
+    "no vllm": (("optimize", "DATA", "--model", "vllm:m", "--model-option", "command=no-vllm"), "There is no no-vllm"),
     "no model file": (("optimize", "DATA", "--model", "embedded:/none.gguf"), "/none.gguf"),
     "unknown study": (("studies", "show", "nothing"), "there is no such store"),
     "foreign store": (("studies", "list", "--store", "foreign.db"), "foreign.db"),

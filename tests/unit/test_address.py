@@ -25,7 +25,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("embeded:", "did you mean embedded"),
         ("simulate:", "did you mean simulated"),
-        ("gpt-4o", "known: embedded, http, https, litellm, openai, simulated"),
+        ("gpt-4o", "known: embedded, http, https, litellm, openai, simulated, vllm"),
         ("", "known: embedded"),
         ("simulated:aditive", "did you mean additive"),
         ("simulated:?latency=3", "did you mean latency_ms"),
@@ -36,7 +36,7 @@ def test_unknown_names_offer_the_nearest(address: str, message: str) -> None:
         open_backend(address)
 
 
-@pytest.mark.parametrize("address", ["vllm:Qwen/Qwen3-8B"])
+@pytest.mark.parametrize("address", ["litellm:gpt-4o", "openai:gpt-4o"])
 def test_later_kinds_name_the_way_today(address: str) -> None:
     with pytest.raises(ConfigError, match=r"http://localhost:8000/v1#model-name"):
         open_backend(address)
@@ -53,6 +53,7 @@ def test_later_kinds_name_the_way_today(address: str) -> None:
         ("http://localhost", {"timeout_s": "0"}, "above 0"),
         ("http://localhost", {"reasoning": "perhaps"}, "true, false or auto"),
         ("http://localhost", {"body": "{"}, "JSON object"),
+        ("http://localhost", {"server": "vlm"}, "server = 'vlm' must be vllm"),
     ],
 )
 def test_wrong_options(address: str, options: dict[str, str], message: str) -> None:
@@ -85,6 +86,12 @@ def test_http(given: str, shown: str) -> None:
     assert (backend.address, backend.concurrency) == (shown, 3)
     assert backend.modes == {"chat"}
     assert backend.abilities == {"write", "likelihood"}
+
+
+def test_a_vllm_server_that_runs() -> None:
+    plain, vllm = open_backend("http://localhost:1#m"), open_backend("http://localhost:1#m", options={"server": "vllm"})
+    assert vllm.abilities == {"write", "likelihood", "choice"}
+    assert plain.abilities == {"write"}
 
 
 @pytest.mark.parametrize("given", ["http://", "http:///v1", "https:localhost"])

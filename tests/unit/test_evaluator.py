@@ -324,7 +324,7 @@ def test_likelihood_wants_a_closed_set_and_a_model_that_can(store: Store) -> Non
     assert bench.backend.asked[0].choices == ("red", "green", "blue")
     weak = FakeBackend()
     weak.abilities = frozenset()
-    with pytest.raises(ConfigError, match="fake: cannot score choices"):
+    with pytest.raises(ConfigError, match="fake: cannot do scoring = likelihood"):
         Evaluator(task, weak, store, bench.ledger, study_id=bench.id)
     rows = tuple(replace(example, choices=()) for example in ROWS)
     open_task = replace(task, dataset=replace(TASK.dataset, train=rows, dev=(), test=()))

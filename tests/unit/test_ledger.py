@@ -44,6 +44,19 @@ def test_a_cap_of_calls_is_used_to_the_last_and_not_passed(concurrency: int) -> 
     assert (len(done), len(backend.asked), unit) == (7, 7, "calls")
 
 
+def test_scoring_choices_reserves_the_prompt_three_times_for_each() -> None:
+    def say(request: Request) -> Reply:
+        return Reply("ok", "a", Usage(3 * 12, 3))
+
+    choices = [
+        (i, Request("chat", (Message("user", "1234"),), max_tokens=1, choices=("a", "b", "c"))) for i in range(9)
+    ]
+    ledger = Ledger(Budget(tokens=300), Spend())
+    with pytest.raises(BudgetSpentError):
+        list(ledger.run(FakeBackend(say), choices))
+    assert ledger.spend.tokens == 3 * 39, "a fourth may take up to 9 x (12 + 9) + 9 = 198 more"
+
+
 def test_a_cap_that_is_just_enough_is_no_stop() -> None:
     assert run(Ledger(Budget(calls=10), Spend()), FakeBackend(), 10) == (list(range(10)), "")
 

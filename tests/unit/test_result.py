@@ -11,7 +11,7 @@ from promptopt.budget import Spend, Usage
 from promptopt.evaluation import Evaluation, Outcome
 from promptopt.prompt import Candidate, Demo
 from promptopt.proof import Finalist, Proof
-from promptopt.result import Progress, Result, evaluation_json
+from promptopt.result import Progress, Result, cached_share, evaluation_json
 from promptopt.verdict import Verdict, judge_verdict, not_measured
 from tests.toy import toy_task
 
@@ -147,6 +147,19 @@ def test_four_right_answers_are_no_certainty() -> None:
     assert interval is not None
     assert (round(interval.low, 2), interval.high) == (0.51, 1.0)
     assert Progress("search", 0, 100, 0, None, Spend(), calls_per_s=0.0).best_interval is None
+
+
+def test_the_share_of_prompts_that_the_server_had_cached() -> None:
+    def used(name: str, *cached: int) -> Evaluation:
+        outcomes = (Outcome("p", f"{name}{i}", "ok", usage=Usage(100, 1, tokens)) for i, tokens in enumerate(cached))
+        return Evaluation("p", tuple(outcomes))
+
+    assert cached_share([used("a", 0, 80), used("b", 40)]) == 0.4
+    assert cached_share([used("a", 0, 80), used("a", 0, 80)]) == 0.4, "seen twice, it counts once"
+    assert cached_share([used("a", 0, 0)]) is None
+    assert plain(result(proof(1.0), cached_share=0.4))["cached_share"] == 0.4
+    found = proof(0.0, chosen=0)
+    assert [evaluation.n for evaluation in found.evaluations] == [2, 2, 60, 60]
 
 
 def test_the_time_left_is_at_the_present_pace() -> None:
