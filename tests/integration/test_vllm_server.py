@@ -25,7 +25,7 @@ from tests.toy import dump, run, toy_spec, toy_task
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = shlex.join([sys.executable, str(Path(__file__).parent / "stand_in_vllm.py")])
-LONGEST_S = 60.0
+LONGEST_S = 240.0
 SMALL = toy_task(40, 10, 20)
 
 

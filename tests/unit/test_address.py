@@ -36,12 +36,6 @@ def test_unknown_names_offer_the_nearest(address: str, message: str) -> None:
         open_backend(address)
 
 
-@pytest.mark.parametrize("address", ["litellm:gpt-4o", "openai:gpt-4o"])
-def test_later_kinds_name_the_way_today(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"http://localhost:8000/v1#model-name"):
-        open_backend(address)
-
-
 @pytest.mark.parametrize(
     ("address", "options", "message"),
     [
