@@ -326,7 +326,7 @@ class Study:
         return result
 
     def _pause(self, reason: str, cause: Cause) -> Result:
-        result = replace(self._result("paused", reason, None), cause=cause)
+        result = replace(self._result("paused", reason.rstrip("."), None), cause=cause)
         if not self._is_finished:  # else it was only to be shown again, and keeps what it found
             self.store.update_study(self.row.id, state="paused", summary={**result.to_json(), **self._end})
         return result

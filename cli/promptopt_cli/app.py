@@ -3,6 +3,7 @@
 Commands import what they need when they run, so that ``promptopt --help`` answers at once.
 """
 
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -49,6 +50,8 @@ app.command("doctor", epilog=info.DOCTOR_EXAMPLE)(info.doctor)
 
 def main() -> NoReturn:
     """Run the command line; exit 0 done, 1 failed, 2 bad input, 3 waiting, 130 stopped by Ctrl-C."""
+    # Matrices are small here, and the threads of numpy's algebra wait by spinning: ruinous on a busy machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
     except PromptOptError as error:

@@ -82,6 +82,8 @@ def result(data: Mapping[str, Any], store: str) -> None:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
     for table in _effects(data["effects"]):
         out.print(table)
+    if data["effects"] and not any(_is_clear(effect) for effect in data["effects"]):
+        out.print("None of these is certain by itself from so few calls; what is compared is the prompt as a whole.")
     out.print(_cost(data), soft_wrap=True)
     if data.get("test_use", 0) > 1:
         worn = f"This test split has now been used by {data['test_use']} studies; its figure wears out."
@@ -186,11 +188,15 @@ def _range(figures: Mapping[str, Any]) -> str:
 def _effects(effects: Sequence[Mapping[str, Any]]) -> Iterator["Table"]:
     """Yield what the best prompt changed, then the other choices that clearly matter."""
     changes = [effect for effect in effects if effect["against"]]
-    clear = [e for e in effects if not e["against"] and e["low"] * e["high"] > 0][:MAX_EFFECTS]
+    clear = [e for e in effects if not e["against"] and _is_clear(e)][:MAX_EFFECTS]
     if changes:
         yield _effect_table("what the changes are worth, by a model of all search calls", changes)
     if clear:
         yield _effect_table("choices that clearly matter, against the average", clear)
+
+
+def _is_clear(effect: Mapping[str, Any]) -> bool:
+    return bool(effect["low"] * effect["high"] > 0)
 
 
 def _effect_table(title: str, effects: Sequence[Mapping[str, Any]]) -> "Table":

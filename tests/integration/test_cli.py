@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,21 @@ def test_another_store_is_said_wherever_a_command_is_suggested(cli: Cli, data: s
 def test_calls_that_fail_are_no_success(cli: Cli, data: str) -> None:
     ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL + "&server_error=1", "-n", "150")
     assert (ran.code, "Paused" in ran.err) == (1, True)
+    assert ".." not in ran.out + ran.err
+
+
+def test_choices_that_may_be_luck_are_not_sold_as_reasons(cli: Cli, data: str) -> None:
+    words = ("optimize", "--data", data, "--prompt", "Colour?", "-n", "40")
+    assert "None of these is certain by itself" in cli(*words, "--model", "simulated:flat").out
+
+
+def test_numpy_gets_one_thread(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    cli("tasks")
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    cli("tasks")
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
 
 
 def test_a_cap_that_is_reached_is_no_failure_and_says_what_is_kept_for_the_proof(cli: Cli, data: str) -> None:

@@ -138,7 +138,7 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
         show.result(result.to_json(), spec.store)
     if result.state == "paused":
         again = f"promptopt resume {words_for(result.name, spec.store)}"
-        print(clean(f"Paused: {result.reason.rstrip('.')}. Go on with: {again}"), file=sys.stderr)
+        print(clean(f"Paused: {result.reason}. Go on with: {again}"), file=sys.stderr)
         raise typer.Exit(EXIT_CODES[result.cause])
 
 
