@@ -1,8 +1,8 @@
 """A stand-in for vLLM in tests of a server's life: it takes the same arguments, listens, and answers like an echo.
 
 It shows that servers are started, watched and ended; what vLLM itself does is seen in tests/real/test_vllm.py only.
-``STAND_IN`` says how it behaves: ``ready``, ``die``, ``hang``, ``crash`` (at the third call). ``STAND_IN_PIDS`` names
-the file to which it writes its own process id and that of a worker.
+``STAND_IN`` says how it behaves: ``ready``, ``die``, ``hang``, ``crash`` (at the third call); ``STAND_IN_S`` how long a
+call takes. ``STAND_IN_PIDS`` names the file to which it writes its own process id and that of a worker.
 """
 
 import argparse
@@ -62,10 +62,10 @@ class Handler(BaseHTTPRequestHandler):
         if os.environ.get("STAND_IN") == "crash" and Handler.calls >= 3:
             print("RuntimeError: the engine is dead", flush=True)
             os._exit(3)
-        text = "".join(message["content"] for message in body["messages"])
+        text = body["prompt"] if "prompt" in body else "".join(m["content"] for m in body["messages"])
         word = COLOURS[sum(text.encode()) % 3]
-        choice = {"message": {"role": "assistant", "content": word}, "finish_reason": "stop"}
-        time.sleep(0.005)
+        choice = {"message": {"role": "assistant", "content": word}, "text": word, "finish_reason": "stop"}
+        time.sleep(float(os.environ.get("STAND_IN_S", "0.005")))
         self._answer(200, {"choices": [choice], "usage": {"prompt_tokens": len(text.split()), "completion_tokens": 1}})
 
     def _is_allowed(self) -> bool:

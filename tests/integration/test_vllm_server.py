@@ -125,23 +125,18 @@ def test_one_that_dies_at_work_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("manner", ["ready", "hang"])
 def test_kill_9_of_the_parent_leaves_no_process(tmp_path: Path, manner: str) -> None:
     """At work, and while the server still starts."""
-    child = start_child(tmp_path / "a.db", {"STAND_IN": manner})
-    begun = (tmp_path / "a.db-begun").exists if manner == "ready" else lambda: len(pids(tmp_path)) == 2
-    assert wait_until(begun)
-    server, worker = pids(tmp_path)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    assert all_ended(tmp_path), f"one of {server}, {worker} is left"
+    sign = "a.db-begun" if manner == "ready" else "pids"
+    kill_at(start_child(tmp_path / "a.db", {"STAND_IN": manner, "STAND_IN_S": "0.1"}), tmp_path / sign)
+    assert len(pids(tmp_path)) == 2
+    assert all_ended(tmp_path)
 
 
 def test_a_study_killed_with_9_resumes_on_another_port_to_the_same_journal(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole.db", tmp_path / "killed.db"
-    run(spec(whole), SMALL)
-    child = start_child(killed)
-    assert wait_until((tmp_path / "killed.db-begun").exists)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    assert start_child(killed).wait(LONGEST_S) == 0
+    assert run(spec(whole), SMALL).state == "finished"
+    kill_at(start_child(killed, {"STAND_IN_S": "0.1"}), tmp_path / "killed.db-begun")
+    with start_child(killed) as child:
+        assert child.wait(LONGEST_S) == 0
     assert dump(killed) == dump(whole)
     assert len(pids(tmp_path)) == 6
     assert all_ended(tmp_path)
@@ -230,11 +225,19 @@ def start_child(store: Path, environment: dict[str, str] | None = None) -> "subp
     )
 
 
+def kill_at(child: "subprocess.Popen[bytes]", sign: Path) -> None:
+    """Kill a child with -9 when a file is there."""
+    with child:
+        assert wait_until(lambda: sign.exists() or child.poll() is not None)
+        assert child.poll() is None, "it ended before it could be killed"
+        os.kill(child.pid, signal.SIGKILL)
+
+
 def main() -> None:
     store = Path(sys.argv[1])
 
     def observe(progress: object) -> None:
-        if getattr(progress, "done", 0) > 20:
+        if getattr(progress, "done", 0) > 8:
             Path(f"{store}-begun").touch()
 
     with api.open_study(spec(store), task=SMALL, observer=observe) as study:
