@@ -15,7 +15,7 @@ PromptOptError
 │   ├── ContextLengthError    becomes an Outcome, not a stop
 │   └── FatalBackendError     credentials, missing model, out of memory: stops          exit 1
 ├── MetricError               the metric raised: example id, output                     exit 1
-└── StoreError                not our file, newer schema, disk full, locked too long    exit 1
+└── StoreError                not our file, newer schema, disk full, locked too long    exit 2
 """
 
 import difflib
@@ -105,3 +105,5 @@ class MetricError(PromptOptError):
 
 class StoreError(PromptOptError):
     """The store file is not ours, is newer, cannot be written, or stayed locked."""
+
+    exit_code = 2

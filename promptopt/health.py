@@ -3,6 +3,7 @@
 from promptopt.backends.base import Reply
 
 LEAST_VALID = 0.9
+SILENT_AFTER = 40
 
 
 class TooManyFailuresError(Exception):
@@ -18,15 +19,22 @@ class Health:
 
     def __init__(self, floor: float = LEAST_VALID) -> None:
         self._floor = floor
-        self._n = self._n_bad = 0
+        self._n = self._n_bad = self._n_silent = 0
 
     def note(self, reply: Reply, address: str) -> None:
         """Count a reply, and stop when it cannot be chance any more.
 
         Raises:
-            TooManyFailuresError: The share is under the floor by more than two standard errors.
+            TooManyFailuresError: The share is under the floor by more than two standard errors, or the first 40 calls
+                were all refused or cut before a word was written.
         """
         self._n += 1
+        self._n_silent += reply.status not in ("ok", "truncated")
+        if self._n_silent == self._n == SILENT_AFTER:
+            raise TooManyFailuresError(
+                f"none of the first {self._n} calls brought an answer that could be scored; the last one was "
+                f"{reply.status}: {reply.error or reply.text[:80] or address}"
+            )
         if reply.status not in ("failed", "malformed"):
             return
         self._n_bad += 1

@@ -64,7 +64,8 @@ def _open_embedded(rest: str, given: Mapping[str, str]) -> Backend:
 def _open_http(address: str, given: Mapping[str, str]) -> Backend:
     from promptopt.backends.http import HTTPBackend, HTTPOptions
 
-    options = HTTPOptions(**_read("http", given, _defaults(HTTPOptions())))
+    vllm = {"completion": "true"} if given.get("server") == "vllm" else {}
+    options = HTTPOptions(**_read("http", {**vllm, **given}, _defaults(HTTPOptions())))
     if options.server == "vllm":
         from promptopt.backends.vllm import VLLMBackend
 
@@ -100,9 +101,9 @@ def _open_litellm(address: str, given: Mapping[str, str]) -> Backend:
     _require("litellm")
     from promptopt.backends.litellm import LiteLLMTransport
 
-    known = {name: value for name, value in _defaults(HTTPOptions()).items() if name != "completion"}
     # Where a provider has no raw completions, litellm would make a chat of them.
-    options = HTTPOptions(completion=False, **_read("litellm", given, known))
+    known = {name: value for name, value in _defaults(HTTPOptions()).items() if name != "completion"}
+    options = HTTPOptions(**_read("litellm", given, known))
     return HTTPBackend(address, options, LiteLLMTransport)
 
 

@@ -68,7 +68,7 @@ class HTTPOptions:
     timeout_s: float = 120.0
     max_attempts: int = 5
     backoff_s: float = 0.5
-    completion: bool = True
+    completion: bool = False
     likelihood: bool = False
     reasoning: str = "auto"
     body: str = ""

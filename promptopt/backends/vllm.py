@@ -40,8 +40,8 @@ T = TypeVar("T")
 METRICS = "/../metrics"  # beside /v1
 
 # A server of our own queues what it is given, so a long wait is no fault, and a deep queue keeps it busy.
-OWN_OPTIONS = HTTPOptions(concurrency=256, timeout_s=600.0)
-DEFAULT = HTTPOptions()
+OWN_OPTIONS = HTTPOptions(concurrency=256, timeout_s=600.0, completion=True)
+DEFAULT = HTTPOptions(completion=True)
 
 
 class VLLMBackend(HTTPBackend):

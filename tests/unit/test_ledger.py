@@ -9,7 +9,7 @@ import pytest
 
 from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Budget, Prices, Spend, Usage
-from promptopt.health import Health
+from promptopt.health import Health, TooManyFailuresError
 from promptopt.layout import Message
 from promptopt.ledger import BudgetSpentError, Ledger
 from tests.fakes import FakeBackend
@@ -201,3 +201,13 @@ def test_a_text_with_lone_surrogates_has_a_bound() -> None:
 
 def test_no_requests_cost_nothing_even_where_nothing_is_left() -> None:
     assert list(Ledger(Budget(calls=1), Spend(calls=1)).run(FakeBackend(), [])) == []
+
+
+def test_a_model_that_refuses_everything_stops_the_study_early() -> None:
+    ledger = Ledger(Budget(), Spend())
+    backend = FakeBackend(lambda request: Reply("refused", error="I would rather not."), concurrency=1)
+    with pytest.raises(TooManyFailuresError, match=r"first 40 calls.*rather not"):
+        list(ledger.run(backend, requests(200)))
+    assert len(backend.asked) == 40
+    mixed = FakeBackend(lambda request: Reply("ok" if request.messages[0].content[-1] == "0" else "refused"))
+    assert len(list(Ledger(Budget(), Spend()).run(mixed, requests(200)))) == 200
