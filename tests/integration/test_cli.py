@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -215,7 +216,7 @@ def test_evaluate_scores_one_prompt(cli: Cli, data: str) -> None:
 
 def test_evaluate_takes_the_options_of_the_model(cli: Cli, data: str) -> None:
     words = ("evaluate", "--data", data, "--prompt", "Colour: {text}", "--model", MODEL, "--json")
-    assert json.loads(cli(*words, "--model-option", "refused=1").out)["n_valid"] == 0
+    assert json.loads(cli(*words, "--model-option", "refused=0.5").out)["n_valid"] < 90
     assert "no option of simulated:" in cli(*words, "--model-option", "refusd=1").err
 
 
