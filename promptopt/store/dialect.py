@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, Insert, Table
+from sqlalchemy import Column, Connection, Insert, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -153,6 +154,17 @@ def transaction(connection: Connection, *, write: bool) -> Iterator[Connection]:
 def insert_new(table: Table) -> Insert:
     """Return an INSERT that leaves rows alone whose key is there already."""
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def insert_new_sql(columns: Sequence[Column[Any]]) -> str:
+    """Return the words of an INSERT of these columns, in order, that leaves rows alone whose key is there already.
+
+    For ``exec_driver_sql`` with tuples: naming every value of every row took half of the time of a warm evaluation.
+    """
+    names = [column.name for column in columns]
+    places = ", ".join("?" * len(names))
+    table = columns[0].table.name  # all of these are names of our own schema
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 def upsert(table: Table) -> Insert:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from promptopt.budget import Usage
 from promptopt.store import dialect, schema
@@ -31,16 +31,14 @@ OUTCOME = (
     _o.error,
 )
 
-insert_outcome = dialect.insert_new(schema.outcomes)
-insert_score = dialect.insert_new(schema.scores)
+INSERT_OUTCOME = dialect.insert_new_sql(OUTCOME)
+INSERT_SCORE = dialect.insert_new_sql((_s.request_key, _s.metric_key, _s.value, _s.feedback))
+INSERT_CONSUMED = dialect.insert_new_sql((_c.study, _c.path, _c.request_key, _c.prompt))
 insert_consumed = dialect.insert_new(schema.consumed).values(
     study=bindparam("study"),
     path=bindparam("path"),
     request_key=bindparam("request_key"),
-    prompt=func.coalesce(
-        bindparam("prompt"),
-        select(_o.prompt).where(_o.request_key == bindparam("request_key")).scalar_subquery(),
-    ),
+    prompt=select(_o.prompt).where(_o.request_key == bindparam("request_key")).scalar_subquery(),
 )
 
 
@@ -71,13 +69,13 @@ class Outcomes(Database):
             if rows:
                 dropped = _other_output(connection, rows)
                 scores = [score for score in scores if score.request_key not in dropped]
-                connection.execute(insert_outcome, [_outcome_values(row) for row in rows])
+                connection.exec_driver_sql(INSERT_OUTCOME, [_outcome_values(row) for row in rows])
                 for study_id in {row.study_id for row in rows if row.study_id is not None}:
                     pay(connection, study_id, paid([row for row in rows if row.study_id == study_id]))
             if scores:
-                connection.execute(insert_score, [_score_values(score) for score in scores])
+                connection.exec_driver_sql(INSERT_SCORE, [_score_values(score) for score in scores])
             if consumed:
-                connection.execute(insert_consumed, [_consumed_values(use) for use in consumed])
+                _insert_consumed(connection, consumed)
         return dropped
 
     def find_outcomes(self, request_keys: Sequence[str], *, failed: bool = False) -> dict[str, OutcomeRow]:
@@ -151,25 +149,34 @@ def _other_output(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str
     }
 
 
-def _outcome_values(row: OutcomeRow) -> dict[str, Any]:
+def _insert_consumed(connection: Connection, uses: Sequence[ConsumedRow]) -> None:
+    named = [(use.study_id, use.path, use.request_key, use.prompt_id) for use in uses if use.prompt_id]
+    if named:
+        connection.exec_driver_sql(INSERT_CONSUMED, named)
+    if nameless := [use for use in uses if not use.prompt_id]:
+        rows = [{"study": use.study_id, "path": use.path, "request_key": use.request_key} for use in nameless]
+        connection.execute(insert_consumed, rows)
+
+
+def _outcome_values(row: OutcomeRow) -> tuple[Any, ...]:
     usage = row.usage
-    return {
-        "request_key": row.request_key,
-        "prompt": row.prompt_id,
-        "example": row.example_id,
-        "model_key": row.model_key,
-        "repeat": row.repeat,
-        "status": row.status,
-        "output": to_text(row.output),
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "cost_usd": usage.cost_usd,
-        "seconds": usage.seconds,
-        "attempts": row.attempts,
-        "study": row.study_id,
-        "error": to_text(row.error),
-    }
+    return (
+        row.request_key,
+        row.prompt_id,
+        row.example_id,
+        row.model_key,
+        row.repeat,
+        row.status,
+        to_text(row.output),
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.cost_usd,
+        usage.seconds,
+        row.attempts,
+        row.study_id,
+        to_text(row.error),
+    )
 
 
 def _outcome_row(row: Sequence[Any], prompt_id: str | None = None) -> OutcomeRow:
@@ -188,19 +195,5 @@ def _outcome_row(row: Sequence[Any], prompt_id: str | None = None) -> OutcomeRow
     )
 
 
-def _score_values(score: ScoreRow) -> dict[str, Any]:
-    return {
-        "request_key": score.request_key,
-        "metric_key": score.metric_key,
-        "value": score.value,
-        "feedback": to_text(score.feedback),
-    }
-
-
-def _consumed_values(use: ConsumedRow) -> dict[str, Any]:
-    return {
-        "study": use.study_id,
-        "path": use.path,
-        "request_key": use.request_key,
-        "prompt": use.prompt_id or None,
-    }
+def _score_values(score: ScoreRow) -> tuple[Any, ...]:
+    return score.request_key, score.metric_key, score.value, to_text(score.feedback)
