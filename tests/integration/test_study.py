@@ -202,7 +202,8 @@ def test_a_failing_model_pauses_and_loses_nothing(store: Path) -> None:
 
 def test_a_model_that_declines_everything_proves_nothing(store: Path) -> None:
     result = run(toy_spec(store, model="simulated:additive?seed=3&refused=1"))
-    assert result.verdict == "Not measured: only 0 of 120 held-out examples were answered."
+    assert (result.state, result.spend.calls, result.proof) == ("paused", 40, None)
+    assert "none of the first 40 calls brought an answer" in result.reason
 
 
 def test_failures_are_missing_data_and_no_wrong_answers(store: Path) -> None:
