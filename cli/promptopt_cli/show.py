@@ -82,7 +82,8 @@ def result(data: Mapping[str, Any], store: str) -> None:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
     for table in _effects(data["effects"]):
         out.print(table)
-    if data["effects"] and not any(_is_clear(effect) for effect in data["effects"]):
+    changes = [effect for effect in data["effects"] if effect["against"]]
+    if changes and not any(map(_is_clear, changes)):
         out.print("None of these is certain by itself from so few calls; what is compared is the prompt as a whole.")
     out.print(_cost(data), soft_wrap=True)
     if data.get("test_use", 0) > 1:
