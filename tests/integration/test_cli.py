@@ -151,9 +151,14 @@ def test_calls_that_fail_are_no_success(cli: Cli, data: str) -> None:
     assert ".." not in ran.out + ran.err
 
 
-def test_choices_that_may_be_luck_are_not_sold_as_reasons(cli: Cli, data: str) -> None:
-    words = ("optimize", "--data", data, "--prompt", "Colour?", "-n", "40")
-    assert "None of these is certain by itself" in cli(*words, "--model", "simulated:flat").out
+@pytest.mark.parametrize("model", [MODEL, "simulated:flat", "simulated:additive?seed=5"])
+def test_choices_that_may_be_luck_are_not_sold_as_reasons(cli: Cli, data: str, model: str) -> None:
+    words = ("optimize", "--data", data, "--prompt", "Colour?", "-n", "150", "--model", model)
+    shown = cli(*words).out
+    changes = [effect for effect in json.loads(cli(*words, "--json").out)["effects"] if effect["against"]]
+    assert ("what the changes are worth" in shown) == bool(changes)
+    clear = any(effect["low"] * effect["high"] > 0 for effect in changes)
+    assert ("None of these is certain by itself" in shown) == (bool(changes) and not clear)
 
 
 def test_numpy_gets_one_thread(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
