@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         if os.environ.get("STAND_IN") == "crash" and Handler.calls >= 3:
             print("RuntimeError: the engine is dead", flush=True)
             os._exit(3)
-        text = body["prompt"] if "prompt" in body else "".join(m["content"] for m in body["messages"])
+        text = body.get("prompt") or "".join(message["content"] for message in body["messages"])
         word = COLOURS[sum(text.encode()) % 3]
         choice = {"message": {"role": "assistant", "content": word}, "text": word, "finish_reason": "stop"}
         time.sleep(float(os.environ.get("STAND_IN_S", "0.005")))

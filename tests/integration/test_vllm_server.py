@@ -226,9 +226,9 @@ def start_child(store: Path, environment: dict[str, str] | None = None) -> "subp
 
 
 def kill_at(child: "subprocess.Popen[bytes]", sign: Path) -> None:
-    """Kill a child with -9 when a file is there."""
+    """Kill a child with -9 when a file has been written."""
     with child:
-        assert wait_until(lambda: sign.exists() or child.poll() is not None)
+        assert wait_until(lambda: (sign.exists() and sign.stat().st_size > 0) or child.poll() is not None)
         assert child.poll() is None, "it ended before it could be killed"
         os.kill(child.pid, signal.SIGKILL)
 
@@ -238,10 +238,10 @@ def main() -> None:
 
     def observe(progress: object) -> None:
         if getattr(progress, "done", 0) > 8:
-            Path(f"{store}-begun").touch()
+            Path(f"{store}-begun").write_text("now")
 
     with api.open_study(spec(store), task=SMALL, observer=observe) as study:
-        study.run()
+        assert study.run().state == "finished"
 
 
 if __name__ == "__main__":
