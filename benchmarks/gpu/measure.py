@@ -134,6 +134,7 @@ def levels(run: Run, backend: OwnedVLLM, at_a_time: tuple[int, ...]) -> None:
         n = max(run.least, run.calls * level)
         salt, n_examples = f"{Path(backend.model).name}-{level}", n // run.n_prompts
         with contextlib.closing(VLLMBackend(backend.endpoint, replace(OWN_OPTIONS, concurrency=level))) as fewer:
+            ours(fewer, run.out, f"warm-{salt}", 1, level)  # what a server does but once belongs to neither
             mine = ours(fewer, run.out, f"ours-{salt}", run.n_prompts, n_examples)
         sent = texts(prompts(f"them-{salt}", run.n_prompts), reviews(n_examples))
         limit = theirs(backend, run.python, run.out, sent, level)
