@@ -68,7 +68,7 @@ GUIDE = "You are a careful rater of reviews. " + " ".join(
 
 pytestmark = [
     pytest.mark.vllm,
-    pytest.mark.skipif(not WANTED, reason="PROMPTOPT_VLLM_TESTS is not set: real vLLM takes 5 to 25 minutes"),
+    pytest.mark.skipif(not WANTED, reason="PROMPTOPT_VLLM_TESTS is not set: real vLLM takes 2 to 10 minutes"),
 ]
 
 

