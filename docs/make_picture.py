@@ -13,7 +13,7 @@ def main(store: str, name: str) -> None:
     console = Console(record=True, width=118, highlight=False, markup=False, emoji=False, file=open("/dev/null", "w"))  # noqa: SIM115
     show.console = lambda: console
     console.print("$ promptopt optimize sentiment", style="bold")
-    show.result(show_study(store, name))
+    show.result(show_study(store, name), "promptopt.db")
     svg = console.export_svg(title="promptopt", clear=False)
     print(re.sub(r"@font-face \{.*?\}\n?", "", svg, flags=re.DOTALL).replace("Fira Code, ", ""))
 
