@@ -222,11 +222,11 @@ def _cost(data: Mapping[str, Any]) -> str:
     proof_calls = spend["calls"] - search["calls"]
     money = f", ${spend['usd']:.4f}" if spend["usd"] else ""
     share = data.get("cached_share")
-    cached = f" ({share:.0%} of the prompts' from the prefix cache)" if share else ""
+    cached = f" ({share:.0%} of those read were in the prefix cache)" if share else ""
     return (
         f"\n{data['evaluations']} search evaluations of {data['trials']} prompts ({search['calls']} calls) and "
-        f"{proof_calls} calls to prove it: {spend['tokens']} tokens{cached}{money}, {spend['seconds']:.0f} s. "
-        f"{data['reason']}."
+        f"{proof_calls} calls to prove it.\n"
+        f"{spend['tokens']} tokens{cached}{money}, {spend['seconds']:.0f} s; {data['reason']}."
     )
 
 
