@@ -97,6 +97,7 @@ class _Effort:
 
     attempts: int = 0
     turned_away: int = 0
+    overdue: int = 0
     malformed: int = 0
     seconds: float = 0.0
     began_at: float = field(default_factory=time.monotonic)
@@ -272,12 +273,13 @@ class HTTPBackend:
         """
         if self._transport is None:
             raise FatalBackendError(CLOSED)
-        place = self._pace.place(size, effort.attempts + 1)
+        place = self._pace.place(size, effort.overdue)
         try:
             async with place:
                 effort.attempts += 1
                 response = await self._transport.send(method, path, body)
         except TimeoutError:
+            effort.overdue += 1
             raise LostError(f"did not answer within {place.held_s:.1f} s") from None
         finally:
             effort.seconds += place.held_s

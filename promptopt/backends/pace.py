@@ -60,14 +60,14 @@ class Pace:
         # Jitter must not touch any stream that a search draws from.
         self._rng = random.Random()
 
-    def place(self, size: int = 0, attempt: int = 1) -> "Place":
+    def place(self, size: int = 0, overdue: int = 0) -> "Place":
         """Return a place in flight to be held with ``async with``; it raises TimeoutError when the call is overdue.
 
         Args:
             size: How many tokens may be written; calls of like size take about as long.
-            attempt: Which attempt it is, from 1; each may take twice as long as the one before.
+            overdue: How many attempts of its request were overdue; each lets the next take twice as long.
         """
-        return Place(self, size.bit_length(), attempt)
+        return Place(self, size.bit_length(), overdue)
 
     def note_answer(self, *, turned_away: bool = False, retry_after_s: float = 0.0) -> None:
         """Remember that the endpoint lives, whether it had room, and for how long it wants to be left alone.
@@ -160,7 +160,7 @@ class Pace:
         if latency is None or len(latency.kept) < KNOWN_FROM:
             return self._timeout_s
         usual_s = max(PATIENCE_LEAST_S, PATIENCE * latency.p95_s)
-        return min(self._timeout_s, usual_s * 2.0 ** (place.attempt - 1))
+        return min(self._timeout_s, usual_s * 2.0**place.overdue)
 
     def _leave(self, place: "Place", *, came_back: bool) -> None:
         self._in_flight.discard(place)
@@ -183,15 +183,15 @@ class Place:
     Args:
         pace: Whose it is.
         size_class: The class of calls that take about as long.
-        attempt: Which attempt of its request it is.
+        overdue: How many attempts of its request were overdue.
     """
 
-    __slots__ = ("attempt", "began_at", "clock", "held_s", "pace", "size_class")
+    __slots__ = ("began_at", "clock", "held_s", "overdue", "pace", "size_class")
 
-    def __init__(self, pace: Pace, size_class: int, attempt: int) -> None:
+    def __init__(self, pace: Pace, size_class: int, overdue: int) -> None:
         self.pace = pace
         self.size_class = size_class
-        self.attempt = attempt
+        self.overdue = overdue
         self.clock = asyncio.timeout(None)
         self.began_at = 0.0
         self.held_s = 0.0
