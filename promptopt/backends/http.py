@@ -17,6 +17,7 @@ from promptopt.backends.transport import AiohttpTransport, Transport
 from promptopt.backends.wire import (
     LostError,
     MalformedError,
+    OverdueError,
     TurnedAwayError,
     UnreachableError,
     UnsupportedError,
@@ -240,7 +241,9 @@ class HTTPBackend:
                 if verdict:
                     reason = f"{self.address} {error}."
                     return effort.finish(Reply(verdict, "", usage or Usage(), error=reason, lost=lost and not usage))
-            await self._pace.back_off(effort.attempts)
+                waited = isinstance(error, OverdueError)
+            if not waited:
+                await self._pace.back_off(effort.attempts)
 
     def _verdict(self, error: BackendError, effort: _Effort) -> Status | None:
         """Return how the request ends with this error, or None if it is worth another attempt.
@@ -280,7 +283,7 @@ class HTTPBackend:
                 response = await self._transport.send(method, path, body)
         except TimeoutError:
             effort.overdue += 1
-            raise LostError(f"did not answer within {place.held_s:.1f} s") from None
+            raise OverdueError(f"did not answer within {place.held_s:.1f} s") from None
         finally:
             effort.seconds += place.held_s
         status = response.status

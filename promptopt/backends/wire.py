@@ -52,6 +52,10 @@ class LostError(TransientError):
         self.usage = usage if usage and usage.tokens else None
 
 
+class OverdueError(LostError):
+    """The answer took longer than answers do."""
+
+
 class MalformedError(LostError):
     """The answer is not in the format; worth another try or two."""
 
