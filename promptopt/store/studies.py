@@ -112,14 +112,6 @@ class Studies(Leases):
         with self._writing() as connection:
             pay(connection, study_id, spend)
 
-    def add_seconds(self, study_id: int, seconds: float) -> None:
-        """Add wall time of work on the study.
-
-        Commits:
-            At once.
-        """
-        self.charge(study_id, Spend(seconds=seconds))
-
     def put_trials(self, study_id: int, rows: Sequence[TrialRow]) -> None:
         """Keep trials; one of the same number is replaced.
 

@@ -224,7 +224,7 @@ class StoreContract:
     def test_spend_grows(self, store: Store) -> None:
         """What is charged adds up, over everything that is paid."""
         study_id = filled(store)
-        store.add_seconds(study_id, 1.5)
+        store.charge(study_id, Spend(seconds=1.5))
         store.charge(study_id, Spend(calls=1, tokens=100, usd=0.25, seconds=0.5))
         assert store.spend(study_id) == Spend(calls=8, tokens=184, usd=3.75, seconds=2.0)
 
