@@ -255,10 +255,13 @@ def _evaluations(ask: Evaluate, group: Sequence[Pair], known: Mapping[str, Outco
     width = len(ask.examples)
     evaluations = []
     for index, candidate in enumerate(ask.candidates):
-        outcomes = (
-            # Two prompts may render to the same request, so the ids are those of the pair and not of the first call.
-            replace(known[pair.key], prompt_id=candidate.id, example_id=pair.example.id)
-            for pair in group[index * width : (index + 1) * width]
-        )
+        outcomes = (_of_pair(known[pair.key], pair) for pair in group[index * width : (index + 1) * width])
         evaluations.append(Evaluation(candidate.id, tuple(outcomes)))
     return tuple(evaluations)
+
+
+def _of_pair(outcome: Outcome, pair: Pair) -> Outcome:
+    """Return the outcome under the ids of the pair: two prompts may render to the same request."""
+    if outcome.prompt_id == pair.prompt.id and outcome.example_id == pair.example.id:
+        return outcome
+    return replace(outcome, prompt_id=pair.prompt.id, example_id=pair.example.id)

@@ -47,7 +47,7 @@ class Ledger:
         self._health = health or Health()
         self._started = time.monotonic() - spent.seconds
         self._paid = replace(spent, seconds=0.0)
-        self._reserved: dict[int, Spend] = {}
+        self._open: dict[int, Request] = {}
         self._in_flight = Spend()
         self._lock = threading.Lock()  # a backend's thread asks for another attempt while requests are taken here
 
@@ -63,7 +63,7 @@ class Ledger:
     def run(
         self, backend: Backend, requests: Iterable[tuple[K, Request]]
     ) -> Generator[tuple[K, Reply] | None, None, None]:
-        """Send requests to a backend, each one reserved before and settled after; None marks 50 ms without a reply.
+        """Send requests to a backend, each one reserved before and settled after; None marks 25 ms without a reply.
 
         Raises:
             BudgetSpentError: A cap was reached; raised when the calls in flight have come in, but at once when time
@@ -120,7 +120,7 @@ class Ledger:
                     if self._is_overdue():
                         raise BudgetSpentError("seconds")
             finally:
-                self._charge_in_flight()
+                self._charge_in_flight(address)
         return turned_away[0] if turned_away else None
 
     def _short_of(self, more: Spend) -> str | None:
@@ -135,22 +135,22 @@ class Ledger:
 
     def _reserve(self, request: Request, address: str) -> bool:
         """Reserve a call if there is room for it."""
-        most = self._upper_bound(request, address)
-        with self._lock:
-            if self._short_of(most) is not None:
-                return False
-            self._reserved[id(request)] = most
-            self._in_flight = self._in_flight + most
-            return True
+        if self._caps:
+            most = self._upper_bound(request, address)
+            with self._lock:
+                if self._short_of(most) is not None:
+                    return False
+                self._in_flight = self._in_flight + most
+        self._open[id(request)] = request
+        return True
 
     def _lose(self, request: Request, usage: Usage | None, address: str) -> bool:
         """Charge an attempt that brought nothing, if there is room for another one.
 
         Without room nothing is charged here: the request ends with this attempt, and is settled as any other.
         """
+        lost = self._price(usage, address) if usage else self._upper_bound(request, address)
         with self._lock:
-            most = self._reserved[id(request)]
-            lost = self._price(usage, address) if usage else most
             if self._short_of(lost) is not None:
                 return False
             self._paid = self._paid + lost
@@ -159,23 +159,25 @@ class Ledger:
 
     def _settle(self, request: Request, reply: Reply, address: str) -> Reply:
         """Charge a reply, and return it with what was charged, so that the store keeps that."""
+        del self._open[id(request)]
+        cost = self._upper_bound(request, address) if reply.lost else self._price(reply.usage, address)
         with self._lock:
-            most = self._reserved.pop(id(request))
-            cost = most if reply.lost else self._price(reply.usage, address)
-            self._in_flight = self._in_flight - most
+            if self._caps:
+                self._in_flight = self._in_flight - self._upper_bound(request, address)
             self._paid = self._paid + cost
         if cost.usd == reply.usage.cost_usd and not reply.lost:
             return reply
         usage = replace(reply.usage, cost_usd=cost.usd)
         return replace(reply, usage=replace(usage, prompt_tokens=cost.tokens) if reply.lost else usage)
 
-    def _charge_in_flight(self) -> None:
+    def _charge_in_flight(self, address: str) -> None:
         # Nothing is known of a call that was cancelled in flight, so it is charged in full.
         with self._lock:
-            for most in self._reserved.values():
+            for request in self._open.values():
+                most = self._upper_bound(request, address)
                 self._paid = self._paid + most
                 self.lost = self.lost + most
-            self._reserved.clear()
+            self._open.clear()
             self._in_flight = Spend()
 
     def _price(self, usage: Usage, address: str) -> Spend:
@@ -187,10 +189,14 @@ class Ledger:
 
     def _upper_bound(self, request: Request, address: str) -> Spend:
         # A token covers at least one byte, so the bytes of a text bound its tokens from above.
-        prompt_tokens = sum(len(message.content.encode("utf-8", "surrogatepass")) + 8 for message in request.messages)
+        prompt_tokens = sum(_n_bytes(message.content) + 8 for message in request.messages)
         n_readings = READINGS_A_CHOICE * len(request.choices)
         if n_readings:
             prompt_tokens = n_readings * (prompt_tokens + max(len(choice.encode()) + 8 for choice in request.choices))
         written = max(request.max_tokens, n_readings)
         price = self._prices.get(address)
         return Spend(0, 1, prompt_tokens + written, price.cost_usd(prompt_tokens, written) if price else 0.0)
+
+
+def _n_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -14,6 +14,7 @@ from promptopt.layout import Message, Mode
 K = TypeVar("K")
 
 READINGS_A_CHOICE = 3
+TAKEN_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,9 @@ class Backend(Protocol):
     ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests in the order in which replies come.
 
-        Requests are taken lazily, one whenever a place is free, always from the thread that iterates. None is
-        yielded when nothing arrived for 50 ms, so that the caller can flush and look at the clock. Closing the
-        iterator cancels what is in flight.
+        Requests are taken lazily, whenever a place is free or a waiting place beside it (one for every
+        ``TAKEN_AHEAD`` places), always from the thread that iterates. None is yielded when nothing arrived for 25 ms,
+        so that the caller can flush and look at the clock. Closing the iterator cancels what is in flight.
 
         Args:
             requests: With the keys that their replies come back under.

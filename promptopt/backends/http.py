@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 
-from promptopt.backends.base import Again, K, Reply, Request, always
+from promptopt.backends.base import TAKEN_AHEAD, Again, K, Reply, Request, always
 from promptopt.backends.dialect import Dialect
 from promptopt.backends.endpoint import Endpoint
 from promptopt.backends.loop import CLOSED, LoopThread, stream
@@ -188,7 +188,10 @@ class HTTPBackend:
     ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests in the order in which replies come; see ``Backend.run``."""
         model = self.model
-        return stream(self._connect(), lambda request: self._answer(request, model, again), requests, self.concurrency)
+        ahead = self.concurrency // TAKEN_AHEAD
+        return stream(
+            self._connect(), lambda request: self._answer(request, model, again), requests, self.concurrency, ahead
+        )
 
     def close(self) -> None:
         """Close the connections and give the event loop back."""

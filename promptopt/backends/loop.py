@@ -5,22 +5,27 @@ LoopThread lives here. Nothing outside the backends knows that there is an event
 
 import asyncio
 import functools
+import importlib
 import itertools
 import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Generic, TypeVar
 
 from promptopt.backends.base import K, Reply, Request
 from promptopt.errors import FatalBackendError
 
+# The faster loop is not there for every platform.
+LOOPS = importlib.import_module("uvloop" if find_spec("uvloop") else "asyncio")
+
 T = TypeVar("T")
 Answer = Callable[[Request], Coroutine[Any, Any, Reply]]
 
-TICK_S = 0.05
-GATHER_S = 0.001
+TICK_S = 0.025
+GATHER_S = 0.005
 CANCEL_S = 1.0
 CLOSED = "This backend was closed; open it again."
 
@@ -35,7 +40,7 @@ class LoopThread:
     _shared: ClassVar["LoopThread | None"] = None
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop = LOOPS.new_event_loop()
         self._pid = os.getpid()
         self._users = 0
         self._thread = threading.Thread(target=self._loop.run_forever, name="promptopt-backends", daemon=True)
@@ -108,22 +113,24 @@ class LoopThread:
 
 
 def stream(
-    loop: LoopThread, answer: Answer, requests: Iterable[tuple[K, Request]], limit: int
+    loop: LoopThread, answer: Answer, requests: Iterable[tuple[K, Request]], limit: int, ahead: int = 0
 ) -> Generator[tuple[K, Reply] | None, None, None]:
     """Answer requests on the loop: the body of ``Backend.run`` for backends that wait for a network.
 
     Args:
         loop: Where the answers are made.
         answer: Makes one reply; what it raises ends the stream.
-        requests: Taken whenever fewer than ``limit`` are taken and not yet given back.
+        requests: Taken whenever fewer than ``limit + ahead`` are taken and not yet given back.
         limit: How many requests may be open at a time.
+        ahead: How many more are taken to wait on the loop, if ``answer`` lets them wait there: so no place stays free
+            while a reply goes to the other thread and a request comes back.
     """
     source = iter(requests)
-    crew: _Crew[K] = _Crew(answer)
+    crew: _Crew[K] = _Crew(answer, enough=max(1, ahead // 2))
     n_open = 0
     try:
         while True:
-            if batch := list(itertools.islice(source, limit - n_open)):
+            if batch := list(itertools.islice(source, limit + ahead - n_open)):
                 n_open += len(batch)
                 loop.call(crew.start, batch)
             if not n_open:
@@ -143,13 +150,19 @@ def stream(
 
 
 class _Crew(Generic[K]):
-    """The tasks of one stream; replies are handed over by the handful, since each change of thread costs time."""
+    """The tasks of one stream; replies are handed over by the handful, since each change of thread costs time.
 
-    def __init__(self, answer: Answer) -> None:
+    Args:
+        answer: Makes one reply.
+        enough: How many replies are a handful; fewer are one after 5 ms, or when nothing else is open.
+    """
+
+    def __init__(self, answer: Answer, enough: int) -> None:
         self.tasks: set[asyncio.Task[Reply]] = set()  # touched by the loop's thread alone, like the next two
         self._ended: list[tuple[K, asyncio.Task[Reply]]] = []
-        self._handing_over = False
+        self._is_gathering = False
         self._answer = answer
+        self._enough = enough
         self._handfuls: SimpleQueue[list[tuple[K, asyncio.Task[Reply]]]] = SimpleQueue()
 
     def start(self, batch: list[tuple[K, Request]]) -> None:
@@ -168,17 +181,25 @@ class _Crew(Generic[K]):
 
     def _finish(self, key: K, task: asyncio.Task[Reply]) -> None:
         self.tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # now it counts as seen, also when nobody comes to fetch it
         self._ended.append((key, task))
-        if not self._handing_over:
-            self._handing_over = True
-            asyncio.get_running_loop().call_later(GATHER_S, self._hand_over)
+        if not task.cancelled() and task.exception():  # which ends the stream, so that nothing more need be sent
+            for other in self.tasks:
+                other.cancel()
+            self._hand_over()
+        elif len(self._ended) >= self._enough or not self.tasks:
+            self._hand_over()
+        elif not self._is_gathering:
+            self._is_gathering = True
+            asyncio.get_running_loop().call_later(GATHER_S, self._end_gathering)
+
+    def _end_gathering(self) -> None:
+        self._is_gathering = False
+        if self._ended:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         self._handfuls.put(self._ended)
         self._ended = []
-        self._handing_over = False
 
 
 async def _cancel(tasks: Callable[[], Iterable["asyncio.Task[Any]"]]) -> None:

@@ -151,7 +151,7 @@ class Pace:
             return
         loop = asyncio.get_running_loop()
         for place in self._in_flight:
-            if not place.clock.expired() and loop.time() - place.began_at > self._patience_s(place):
+            if not place.clock.expired() and time.monotonic() - place.began_at > self._patience_s(place):
                 place.clock.reschedule(loop.time())
         loop.call_later(min(LOOK_S, self._timeout_s / 4), self._look)
 
@@ -199,14 +199,14 @@ class Place:
     async def __aenter__(self) -> "Place":
         await self.pace._enter()
         await self.clock.__aenter__()
-        self.began_at = asyncio.get_running_loop().time()
+        self.began_at = time.monotonic()  # the loop's own clock may tick by whole milliseconds
         self.pace._watch(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.held_s = asyncio.get_running_loop().time() - self.began_at
+        self.held_s = time.monotonic() - self.began_at
         self.pace._leave(self, came_back=kind is None)
         await self.clock.__aexit__(kind, error, trace)
 

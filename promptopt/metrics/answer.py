@@ -5,7 +5,7 @@ How an answer is cut out, made comparable and talked about stands here once.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -70,7 +70,7 @@ class AnswerMetric:
 
     def normal(self, text: str) -> str:
         """Return the text as it is compared: white space runs as one space, case and final dot by the settings."""
-        text = " ".join(unicodedata.normalize("NFC", text).split())
+        text = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
         if self.drop_final_dot:
             text = text.removesuffix(".").rstrip()
         return text.casefold() if self.fold_case else text
@@ -106,9 +106,9 @@ def quoted(texts: Iterable[str]) -> str:
     return ", ".join(f"'{head(text)}'" for text in texts)
 
 
-def wanted(example: Example) -> str:
-    """Return the words that say what was expected, aliases included."""
-    target, *aliases = right_answers(example)
+def wanted(answers: Sequence[str]) -> str:
+    """Return the words that say what was expected: the target, then its aliases."""
+    target, *aliases = answers
     also = f" (or {quoted(aliases[:3])})" if aliases else ""
     return f"expected {quoted([target])}{also}"
 

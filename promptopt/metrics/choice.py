@@ -35,10 +35,10 @@ class MultipleChoice(AnswerMetric):
         labels = tuple(dict.fromkeys([*(example.choices or self.choices), *right]))
         found = self._last_named(self.read(output), labels)
         if found is None:
-            return Score(0.0, f"{wanted(example)}, found no choice in '{head(output)}'")
+            return Score(0.0, f"{wanted(right_answers(example))}, found no choice in '{head(output)}'")
         if self.label(found) in {self.label(answer) for answer in right}:
             return Score(1.0, "right")
-        return Score(0.0, f"{wanted(example)}, found '{found}' in '{head(output)}'")
+        return Score(0.0, f"{wanted(right_answers(example))}, found '{found}' in '{head(output)}'")
 
     def label(self, text: str) -> str:
         """Return a label as it is compared: without brackets and final dot, case by the settings."""

@@ -46,7 +46,7 @@ class Numeric(AnswerMetric):
         if found and any(self._agree(found[-1], number) for number in right):
             return Score(1.0, "right")
         shown = f"'{found[-1]:.12g}'" if found else "no number"
-        return Score(0.0, f"{wanted(example)}, found {shown} in '{head(output)}'")
+        return Score(0.0, f"{wanted(right_answers(example))}, found {shown} in '{head(output)}'")
 
     def misfit(self, example: Example) -> str:
         """Return why this example cannot be scored, or nothing."""
@@ -77,7 +77,7 @@ class Math(AnswerMetric):
         right = [normal_latex(answer) for answer in right_answers(example)]
         if any(_same(normal_latex(reading), answer) for reading in readings for answer in right):
             return Score(1.0, "right")
-        return Score(0.0, f"{wanted(example)}, found '{head(readings[0])}'")
+        return Score(0.0, f"{wanted(right_answers(example))}, found '{head(readings[0])}'")
 
     def readings(self, output: str) -> list[str]:
         """Return what may be the answer in an output, the likeliest first."""

@@ -107,4 +107,4 @@ def _graded(value: float, unit: str, output: str, example: Example) -> Score:
     value = min(1.0, max(0.0, value))
     if value == 1.0:
         return Score(value, "right")
-    return Score(value, f"{unit} {value:.2f}: {wanted(example)}, found '{head(output)}'")
+    return Score(value, f"{unit} {value:.2f}: {wanted(right_answers(example))}, found '{head(output)}'")

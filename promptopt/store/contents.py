@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, func, select
 
 from promptopt.errors import StoreError
 from promptopt.example import SPLITS, Dataset, Example
@@ -11,6 +11,8 @@ from promptopt.prompt import Prompt
 from promptopt.store import dialect, schema
 from promptopt.store.database import Database, from_json, now, to_json
 
+INSERT_EXAMPLE = dialect.insert_new_sql((schema.examples.c.id, schema.examples.c.body))
+INSERT_MEMBER = dialect.insert_new_sql(tuple(schema.memberships.c[name] for name in ("dataset", "split", "example")))
 insert_use = dialect.insert_new(schema.test_uses)
 
 
@@ -47,12 +49,13 @@ class Contents(Database):
             All of it at once.
         """
         rows = [(split, example) for split in SPLITS for example in dataset.split(split)]
-        members = [{"dataset": dataset.hash, "split": split, "example": example.id} for split, example in rows]
-        self._put(
-            schema.examples,
-            [{"id": example.id, "body": to_json(_body(example))} for _, example in rows],
-        )
-        self._put(schema.memberships, members)
+        count = select(func.count()).where(schema.memberships.c.dataset == dataset.hash)
+        with self._reading() as connection:
+            if connection.scalar(count) == len(rows):
+                return
+        with self._writing() as connection:
+            connection.exec_driver_sql(INSERT_EXAMPLE, [(e.id, to_json(_body(e))) for _, e in rows])
+            connection.exec_driver_sql(INSERT_MEMBER, [(dataset.hash, split, e.id) for split, e in rows])
 
     def examples(self, ids: Iterable[str]) -> dict[str, Example]:
         """Return examples by id; ids that are not known are missing from it."""

@@ -6,16 +6,19 @@ Threads take turns; processes read while one of them writes.
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 from sqlalchemy import Connection
 
 from promptopt.errors import StoreError
 from promptopt.store import dialect, migrations
+
+_AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 class Database:
@@ -97,6 +100,10 @@ def to_json(value: Any) -> str:
         ValueError: A float is NaN or infinite.
         TypeError: Something is not plain data.
     """
+    with suppress(TypeError):  # what it cannot write the standard library may, or says why not
+        written = orjson.dumps(value, default=_plain, option=_AS_JSON)
+        if b"null" not in written:  # which might have been NaN
+            return written.decode()
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
     # Models do write lone surrogates, and ids are hashes, so they must come back as they were: escaped.
     return text if _is_utf8(text) else json.dumps(json.loads(text), separators=(",", ":"))

@@ -67,9 +67,10 @@ class Outcomes(Database):
             return dropped
         with self._writing() as connection:
             if rows:
-                dropped = _other_output(connection, rows)
-                scores = [score for score in scores if score.request_key not in dropped]
-                connection.exec_driver_sql(INSERT_OUTCOME, [_outcome_values(row) for row in rows])
+                new = connection.exec_driver_sql(INSERT_OUTCOME, [_outcome_values(row) for row in rows])
+                if new.rowcount < len(rows):
+                    dropped = _other_output(connection, rows)
+                    scores = [score for score in scores if score.request_key not in dropped]
                 for study_id in {row.study_id for row in rows if row.study_id is not None}:
                     pay(connection, study_id, paid([row for row in rows if row.study_id == study_id]))
             if scores:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, text, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, text, update
 
 from promptopt.budget import Spend
 from promptopt.errors import StoreError
@@ -15,6 +15,12 @@ from promptopt.store.rows import OutcomeRow, StudyRow, StudyState, TextRow, Tria
 
 trial_scores = text(schema.TRIAL_SCORES.format(which="consumed.study = :study"))
 upsert_trial = dialect.upsert(schema.trials)
+PAID = ("calls", "tokens", "usd", "seconds")
+add_spend = (
+    update(schema.studies)
+    .where(schema.studies.c.id == bindparam("study"))
+    .values({unit: schema.studies.c[unit] + bindparam(f"more_{unit}") for unit in PAID})
+)
 
 
 class Studies(Leases):
@@ -170,17 +176,8 @@ def paid(rows: Sequence[OutcomeRow] | Sequence[TextRow]) -> Spend:
 
 def pay(connection: Connection, study_id: int, spend: Spend) -> None:
     """Add to what a study has paid, inside the caller's transaction."""
-    table = schema.studies
-    connection.execute(
-        update(table)
-        .where(table.c.id == study_id)
-        .values(
-            calls=table.c.calls + spend.calls,
-            tokens=table.c.tokens + spend.tokens,
-            usd=table.c.usd + spend.usd,
-            seconds=table.c.seconds + spend.seconds,
-        )
-    )
+    more = {f"more_{unit}": getattr(spend, unit) for unit in PAID}
+    connection.execute(add_spend, {"study": study_id, **more})
 
 
 def _study_values(row: StudyRow) -> dict[str, Any]:

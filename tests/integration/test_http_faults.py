@@ -317,7 +317,7 @@ def test_closing_the_iterator_stops_at_once() -> None:
     with FaultServer(script) as server, contextlib.closing(HTTPBackend(server.url)) as backend:
         replies = backend.run((n, ask(str(n))) for n in range(500))
         assert next(reply for reply in replies if reply)[0] == 0
-        while len(server.calls) < 64:  # the rest is on its way
+        while len(server.calls) < 65:  # the place of the one that is back is taken again
             time.sleep(0.005)
         began_at = time.monotonic()
         replies.close()
@@ -326,13 +326,13 @@ def test_closing_the_iterator_stops_at_once() -> None:
         while server.in_flight and time.monotonic() < deadline:
             time.sleep(0.01)
         assert server.in_flight == 0
-        assert len(server.calls) == 64
+        assert len(server.calls) == 65
 
 
 def test_ticks_while_nothing_comes() -> None:
     server = FaultServer(lambda text, attempt: Act(delay_s=0.28))
     with server, contextlib.closing(HTTPBackend(server.url)) as backend:
-        assert 2 <= [*backend.run([(0, ask("x"))])].count(None) <= 6
+        assert 3 <= [*backend.run([(0, ask("x"))])].count(None) <= 12
 
 
 def test_likelihood_takes_the_choice_of_the_likeliest_token() -> None:
