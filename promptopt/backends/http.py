@@ -15,6 +15,7 @@ from promptopt.backends.loop import CLOSED, LoopThread, stream
 from promptopt.backends.pace import Pace, retry_after_s
 from promptopt.backends.transport import AiohttpTransport, Transport
 from promptopt.backends.wire import (
+    CutError,
     LostError,
     MalformedError,
     OverdueError,
@@ -112,6 +113,13 @@ class _Effort:
 def _plain_call(request: Request, model: str, dialect: Dialect) -> Call:
     body = write_request(request, model, dialect)
     return Call(path_of(request), body, lambda payload: read_reply(payload, request, dialect))
+
+
+def _status_after(error: BackendError) -> Status:
+    """Return how a request ends whose last attempt brought this error."""
+    if isinstance(error, CutError):
+        return "truncated"
+    return "malformed" if isinstance(error, MalformedError) else "failed"
 
 
 class HTTPBackend:
@@ -240,8 +248,10 @@ class HTTPBackend:
                 lost = isinstance(error, LostError)
                 usage = error.usage if isinstance(error, LostError) else None
                 if verdict is None and lost and not again(request, usage):
-                    verdict = "malformed" if isinstance(error, MalformedError) else "failed"
+                    verdict = _status_after(error)
                 if verdict:
+                    if isinstance(error, CutError):
+                        return effort.finish(Reply(verdict, error.text, usage or Usage()))
                     reason = f"{self.address} {error}."
                     return effort.finish(Reply(verdict, "", usage or Usage(), error=reason, lost=lost and not usage))
                 waited = isinstance(error, OverdueError)
@@ -263,7 +273,7 @@ class HTTPBackend:
         last = effort.attempts - effort.turned_away >= most or effort.turned_away >= most * PATIENCE_WHEN_TURNED_AWAY
         if isinstance(error, MalformedError):
             effort.malformed += 1
-            return "malformed" if last or effort.malformed > MALFORMED_RETRIES else None
+            return _status_after(error) if last or effort.malformed > MALFORMED_RETRIES else None
         if last and isinstance(error, UnreachableError) and self._pace.answered_at < effort.began_at:
             raise FatalBackendError(f"{self.address} {error} any more; start the server again, then resume.")
         return "failed" if last else None

@@ -60,6 +60,19 @@ class MalformedError(LostError):
     """The answer is not in the format; worth another try or two."""
 
 
+class CutError(MalformedError):
+    """The answer was cut though there was room for more; where that is the model's window it will be so again.
+
+    Args:
+        text: What came.
+        usage: What it took.
+    """
+
+    def __init__(self, text: str, usage: Usage) -> None:
+        super().__init__("cuts the answer before its limit", usage)
+        self.text = text
+
+
 def path_of(request: Request) -> str:
     """Return the route that takes this request, below the base URL."""
     return "/chat/completions" if request.mode == "chat" else "/completions"
@@ -93,6 +106,7 @@ def read_reply(payload: bytes, request: Request, dialect: Dialect = PLAIN) -> Re
 
     Raises:
         MalformedError: It is not the JSON of an answer.
+        CutError: It is cut, and not by the limit that was set.
     """
     try:
         body = orjson.loads(payload)
@@ -162,6 +176,8 @@ def _read_choice(choice: Mapping[str, Any], request: Request, usage: Usage, dial
         cut = cut or endless
     if dialect.reasoning:
         text = cut_at_stop(text, request.stop)
+    if finish == "length" and 0 < usage.completion_tokens < request.max_tokens:
+        raise CutError(text, usage)
     return Reply("truncated" if cut else "ok", text, usage)
 
 

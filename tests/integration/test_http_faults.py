@@ -103,7 +103,15 @@ def test_malformed_answers_are_tried_three_times(act: Act) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "tokens"), [(NO_CHOICES, 12), (NOT_JSON, None), (RESET, None), (HALF, None), (Act(delay_s=5), None)]
+    ("act", "tokens"),
+    [
+        (NO_CHOICES, 12),
+        (answer("half", "length"), 12),
+        (NOT_JSON, None),
+        (RESET, None),
+        (HALF, None),
+        (Act(delay_s=5), None),
+    ],
 )
 def test_what_may_have_to_be_paid_is_told_before_the_next_attempt(act: Act, tokens: int | None) -> None:
     told: list[int | None] = []
@@ -117,7 +125,8 @@ def test_what_may_have_to_be_paid_is_told_before_the_next_attempt(act: Act, toke
             (_, reply), *_ = filter(None, backend.run([(0, ask("x"))], again))
         assert len(server.calls) == 2
     assert told == [tokens, tokens]
-    assert reply.status == ("malformed" if act in (NO_CHOICES, NOT_JSON) else "failed")
+    ends = {id(NO_CHOICES): "malformed", id(NOT_JSON): "malformed", id(RESET): "failed", id(HALF): "failed"}
+    assert reply.status == ends.get(id(act), "failed" if act.delay_s else "truncated")
     assert (reply.usage.tokens or None, reply.lost) == (tokens, tokens is None)
 
 
@@ -151,7 +160,7 @@ def test_where_the_server_has_no_room_the_window_shrinks_and_nothing_is_lost() -
 @pytest.mark.parametrize(
     ("act", "status", "text"),
     [
-        (answer("half", "length"), "truncated", "half"),
+        (answer("whole", "length"), "truncated", "whole"),
         (answer("", "content_filter"), "refused", ""),
         (answer(None, "stop", refusal="I would rather not."), "refused", "I would rather not."),
         (answer(""), "ok", ""),
@@ -161,8 +170,19 @@ def test_where_the_server_has_no_room_the_window_shrinks_and_nothing_is_lost() -
     ],
 )
 def test_final_answers_are_not_retried(act: Act, status: str, text: str) -> None:
-    reply = run_one(lambda text, attempt: act)
+    with (
+        FaultServer(lambda text, attempt: act) as server,
+        contextlib.closing(HTTPBackend(server.url, QUICK)) as backend,
+    ):
+        (_, reply), *_ = filter(None, backend.run([(0, ask("x", max_tokens=2))]))
     assert (reply.status, reply.text, reply.attempts) == (status, text, 1)
+
+
+def test_an_answer_cut_before_its_limit_is_tried_three_times() -> None:
+    half = answer("half", "length")  # of two tokens, where sixteen were allowed
+    assert (run_one(first(half)).text, run_one(first(half)).attempts) == ("hello", 2)
+    lasting = run_one(lambda text, attempt: half)
+    assert (lasting.status, lasting.text, lasting.attempts, lasting.error) == ("truncated", "half", 3, "")
 
 
 @pytest.mark.parametrize("as_date", [False, True])

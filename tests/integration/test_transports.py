@@ -136,7 +136,7 @@ def test_an_answer_that_never_comes_is_given_up(way: str) -> None:
 @pytest.mark.parametrize(
     ("act", "status", "text", "attempts"),
     [
-        (answer("half", "length"), "truncated", "half", 1),
+        (answer("half", "length"), "truncated", "half", 3),
         (answer("", "content_filter"), "refused", "", 1),
         (answer(None, "stop", refusal="I would rather not."), "refused", "I would rather not.", 1),
         (answer("<think>hm</think>yes"), "ok", "yes", 1),
@@ -221,6 +221,7 @@ def test_money_is_counted_by_the_list(way: str, tmp_path: Path, monkeypatch: pyt
 
 LISTEN = """
 import sys
+sys.modules["uvloop"] = None  # it opens connections without telling auditors
 hosts = []
 sys.addaudithook(lambda event, args: hosts.append(args[-1][0] if event == "socket.connect" else args[0])
                  if event in ("socket.connect", "socket.getaddrinfo") else None)
