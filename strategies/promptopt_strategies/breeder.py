@@ -10,9 +10,10 @@ from random import Random
 from promptopt.ask import Effect
 from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate
-from promptopt_strategies.effects import EffectModel, Observation, fit_effects
+from promptopt_strategies.effects import EffectModel
+from promptopt_strategies.fitting import Record, fit_effects
 from promptopt_strategies.operators import crossover, mutate, random_genome
-from promptopt_strategies.space import Genome, Space
+from promptopt_strategies.space import Feature, Genome, Space
 
 MAX_TRIES = 100
 
@@ -32,6 +33,7 @@ class Breeder:
     space: Space
     points: dict[str, Genome] = field(default_factory=dict)
     model: EffectModel | None = None
+    _shown: dict[str, tuple[Feature, ...]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.points |= {self.space.prompt(point).id: point for point in self.space.seed_points}
@@ -74,13 +76,12 @@ class Breeder:
 
     def learn(self, seen: Sequence[Evaluation]) -> None:
         """Fit the effect model to everything seen so far."""
-        observations = [
-            Observation(self.space.features(self.points[evaluation.prompt_id]), evaluation.prompt_id, row, score)
+        records = [
+            Record(evaluation.prompt_id, self._features(evaluation.prompt_id), evaluation.scores)
             for evaluation in seen
-            if evaluation.prompt_id in self.points
-            for row, score in evaluation.scores.items()
+            if evaluation.prompt_id in self.points and evaluation.scores
         ]
-        self.model = fit_effects(observations, self.model) if observations else None
+        self.model = fit_effects(records, self.model) if records else None
 
     def effects(self, best: Candidate) -> tuple[Effect, ...]:
         """Return what the best prompt's changes are worth, as far as they are known, then every level."""
@@ -89,6 +90,11 @@ class Breeder:
         seed = self.space.features(self.space.seed_points[0])
         mine = self.space.features(self.points[best.id]) if best.id in self.points else seed
         return (*self.model.changes(seed, mine), *self.model.table())
+
+    def _features(self, prompt_id: str) -> tuple[Feature, ...]:
+        if prompt_id not in self._shown:
+            self._shown[prompt_id] = self.space.features(self.points[prompt_id])
+        return self._shown[prompt_id]
 
     def _vary(self, rng: Random, parents: Sequence[Candidate], cross: float) -> tuple[Genome, str, tuple[str, ...]]:
         known = [parent for parent in parents if parent.id in self.points] or [Candidate(self.space.seeds[0])]

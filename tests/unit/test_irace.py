@@ -5,13 +5,16 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from threadpoolctl import threadpool_info
 
 from promptopt.ask import Evaluate
 from promptopt.errors import ConfigError
 from promptopt.ids import content_hash
+from promptopt.landscape import Landscape
 from promptopt.testing.simulation import sample_context, simulate
-from promptopt_strategies.effects import Observation, fit_effects
+from promptopt_strategies.fitting import Record, fit_effects
 from promptopt_strategies.irace import IRace
+from promptopt_strategies.threads import on_one_thread
 
 
 def by_cue(candidate, example):
@@ -76,6 +79,14 @@ class TestSearch:
         assert [ask.fingerprint() for ask in first.asks] == [ask.fingerprint() for ask in again.asks]
         assert [ask.fingerprint() for ask in first.asks] != [ask.fingerprint() for ask in other.asks]
 
+    def test_the_default_search_is_the_one_that_was_measured(self):
+        """docs/measured.md; whatever asks otherwise is another version and has to be measured again."""
+        both = [simulate(IRace(), sample_context(300, seed=seed), Landscape(seed=seed)).asks for seed in (1, 2)]
+        assert IRace.version == "1"
+        assert (
+            content_hash([[ask.fingerprint() for ask in asks] for asks in both]) == "db032b377f2d012fd9399b303d18459b"
+        )
+
     @pytest.mark.parametrize("settings", [{"block": 0}, {"reserve": 1.5}, {"cross": math.nan}])
     def test_settings_without_sense_are_refused(self, settings):
         with pytest.raises(ConfigError):
@@ -83,15 +94,15 @@ class TestSearch:
 
 
 class TestEffects:
-    def planted(self, n=600):
-        """Return calls in which the cue is worth much, the role nothing, and one demonstration harms."""
+    def planted(self, n=60):
+        """Return prompts in which the cue is worth much, the role nothing, and one demonstration harms."""
         rng, seen = Random(5), []
         for number in range(n):
             cue, role, demo = rng.choice("ab"), rng.choice("xy"), rng.random() < 0.3
             chance = 1 / (1 + math.exp(-(1.5 * (cue == "a") - 1.5 * demo)))
             features = [("cue", cue), ("role", role), *([("demo", "bad")] if demo else [])]
-            score = float(rng.random() < chance)
-            seen.append(Observation(tuple(features), f"{cue}{role}{demo}{number % 9}", f"row {number % 20}", score))
+            scores = {f"row {row}": float(rng.random() < chance) for row in range(number % 5, 20, 2)}
+            seen.append(Record(f"prompt {number}", tuple(features), scores))
         return seen
 
     def test_planted_signs_are_found_with_intervals(self):
@@ -113,7 +124,7 @@ class TestEffects:
 
     def test_a_fit_starts_from_the_last_one_and_ends_the_same(self):
         seen = self.planted()
-        warm, cold = fit_effects(seen, fit_effects(seen[:300])), fit_effects(seen)
+        warm, cold = fit_effects(seen, fit_effects(seen[:30])), fit_effects(seen)
         assert warm.weights == pytest.approx(cold.weights, abs=1e-6)
 
     def test_prompts_of_better_choices_are_predicted_better(self):
@@ -127,7 +138,26 @@ class TestEffects:
         worth = [model.draw(Random(seed)).predict([("cue", "a")]) for seed in (1, 1, 2)]
         assert worth[0] == worth[1] != worth[2]
 
+    def test_the_fit_is_where_the_penalised_likelihood_is_flat(self):
+        """Against the score equations, written out pair by pair."""
+        seen = self.planted()
+        model = fit_effects(seen)
+        slopes = {c: -{"all": 0.01, "demo": 3.0}.get(c[0], 1.0) * model.weights[at] for c, at in model.columns.items()}
+        for record in seen:
+            for row, score in record.scores.items():
+                shows = [("all", ""), *record.features, ("prompt", record.prompt), ("row", row)]
+                chance = 1 / (1 + math.exp(-sum(model.weights[model.columns[c]] for c in shows)))
+                for column in shows:
+                    slopes[column] += score - chance
+        assert max(map(abs, slopes.values())) < 1e-8
+
+    def test_linear_algebra_keeps_to_one_thread(self):
+        threads = on_one_thread(lambda: [pool["num_threads"] for pool in threadpool_info()])
+        before = threadpool_info()
+        assert set(threads()) == {1}
+        assert threadpool_info() == before
+
     def test_fractions_and_constants_are_fitted(self):
         for score in (0.0, 0.5, 1.0):
-            model = fit_effects([Observation((("cue", "a"),), "p", f"{n}", score) for n in range(5)])
+            model = fit_effects([Record("p", (("cue", "a"),), {f"{n}": score for n in range(5)})])
             assert all(map(math.isfinite, model.weights))
