@@ -110,6 +110,11 @@ class World:
             return Embedded(tuple(_vector(text) for text in ask.texts))
         return None
 
+    def recall(self, ask: Ask[Any], answer: Any) -> Any:
+        """Return an answer that was given before; what it consumed is consumed."""
+        self.consumed |= _pairs(ask)
+        return answer
+
     @property
     def left(self) -> int:
         """Evaluations that the plan has left."""
@@ -126,6 +131,7 @@ def simulate(
     writer: WriteText | None = None,
     *,
     max_asks: int | None = None,
+    recorded: Sequence[Any] = (),
 ) -> Simulation:
     """Drive a strategy to its end, or until its plan is used or ``max_asks`` are answered.
 
@@ -135,6 +141,7 @@ def simulate(
         landscape: The world, or a function of candidate and example that gives the score.
         writer: Answers Write; by default every text fails.
         max_asks: Stop after so many answers.
+        recorded: The answers to the first asks, as an earlier simulation gave them; the world answers the others.
     """
     scorer = landscape_scorer(landscape, context.fields) if isinstance(landscape, Landscape) else landscape
     world = World(scorer, writer or failing_writer, context.evaluations)
@@ -150,7 +157,7 @@ def simulate(
             search.close()
             break
         asks.append(ask)
-        answers.append(world.answer(ask))
+        answers.append(world.recall(ask, recorded[number]) if number < len(recorded) else world.answer(ask))
     return Simulation(tuple(asks), tuple(answers), len(world.consumed), overspent=not world.affords(ask))
 
 

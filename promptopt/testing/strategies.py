@@ -13,6 +13,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import FrozenInstanceError, asdict, fields
 from importlib import import_module
 from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import pytest
@@ -24,13 +26,15 @@ from promptopt.prompt import PARTS
 from promptopt.registry import configure
 from promptopt.settings import read_settings, settings_of
 from promptopt.statistics import paired_difference
-from promptopt.strategy import Context, Dialogue, Estimate, Strategy
+from promptopt.strategy import Context, Estimate, Strategy
+from promptopt.testing.replay import SERVED, resume_each, run_whole
 from promptopt.testing.simulation import Scorer, Simulation, WriteText, sample_context, simulate
 from promptopt.testing.writer import EDITS, scripted_writer
 
 MOST_ASKS = 20_000
 PLAN = 120  # long enough for several rounds, short enough for strategies that think hard
 PLANS = (40, PLAN, 240)
+SHORT_PLAN = 60  # for what is done once for every ask
 
 
 class StrategyContract:
@@ -95,20 +99,23 @@ class StrategyContract:
             assert child.returncode == 0, child.stderr
             assert child.stdout.strip() == content_hash(_fingerprints(self._simulate(PLAN)))
 
-    def test_replaying_any_prefix_gives_the_same_next_ask(self) -> None:
-        """A fresh search that is fed recorded answers asks what the first one asked."""
-        context = self._context(60)
-        recorded = self._simulate(60)
-        expected = _fingerprints(recorded)
-        for length in range(len(expected)):
-            dialogue = Dialogue(self.strategy, context)
-            for number in range(length + 1):
-                ask = dialogue.ask()
-                assert ask is not None
-                assert ask.fingerprint() == expected[number]
-                if number < length:
-                    dialogue.tell(recorded.answers[number])
-            dialogue.close()
+    def test_recorded_answers_lead_to_the_same_end(self) -> None:
+        """A fresh search that is fed any number of the recorded answers goes on as the first one did."""
+        whole = self._simulate(SHORT_PLAN)
+        for length in range(len(whole.asks)):
+            resumed = self._simulate(SHORT_PLAN, recorded=whole.answers[:length])
+            assert _fingerprints(resumed) == _fingerprints(whole)
+            assert resumed.answers == whole.answers
+
+    def test_a_study_stopped_anywhere_ends_in_the_same_journal(self) -> None:
+        """The golden test of resuming: from each prefix of its journal, the last ask open or answered, to the end."""
+        if not self.strategy.needs <= SERVED:
+            pytest.skip("a study needs people to answer what this strategy asks")
+        with TemporaryDirectory() as folder:
+            whole = run_whole(self.strategy, Path(folder), SHORT_PLAN)
+            journals = list(resume_each(self.strategy, Path(folder), SHORT_PLAN))
+        assert len(journals) > whole.count("\n")  # a stop for each answer and each opening
+        assert set(journals) == {whole}
 
     def test_asks_are_not_empty_and_name_only_what_is_known(self) -> None:
         """Every Evaluate names different prompts and different search examples; dev and test are out of sight."""
@@ -179,9 +186,9 @@ class StrategyContract:
 
     def test_close_at_any_point_leaves_nothing_behind(self) -> None:
         """A search that is stopped ends at once and asks nothing more."""
-        full = self._simulate(60)
+        full = self._simulate(SHORT_PLAN)
         for stop in range(min(len(full.asks), 25)):
-            search = self.strategy.search(self._context(60))
+            search = self.strategy.search(self._context(SHORT_PLAN))
             for answer in (None, *full.answers[:stop]):
                 search.send(answer)
             search.close()
@@ -216,13 +223,22 @@ class StrategyContract:
     def _context(self, plan: int, seed: int = 0, editable: Sequence[str] | None = None) -> Context:
         return sample_context(plan, self.editable if editable is None else editable, seed)
 
-    def _simulate(self, plan: int, *, scorer: Scorer | None = None, writer: Any = None, **context: Any) -> Simulation:
+    def _simulate(
+        self,
+        plan: int,
+        *,
+        scorer: Scorer | None = None,
+        writer: WriteText | None = None,
+        recorded: Sequence[Any] = (),
+        **context: Any,
+    ) -> Simulation:
         return simulate(
             self.strategy,
             self._context(plan, **context),
             scorer or self.landscape,
             writer or scripted_writer(self.edits),
             max_asks=MOST_ASKS,
+            recorded=recorded,
         )
 
 
