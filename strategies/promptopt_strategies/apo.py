@@ -1,7 +1,32 @@
-"""APO: textual gradients and beam search, also known as ProTeGi.
+"""APO: textual gradients and beam search, published as ProTeGi.
 
-A critique of a prompt's errors is its gradient, an edit that follows the critique is the step, and a selector from
-``promptopt.selection`` decides which prompts the next round starts from.
+A critique of a prompt's errors is its gradient, an edit that follows the critique is a step against it, and a selector
+decides which prompts the next round starts from.
+
+Reference: Pryzant, Iter, Li, Lee, Zhu and Zeng, Automatic Prompt Optimization with "Gradient Descent" and Beam Search,
+EMNLP 2023, arXiv 2305.03495: section 2.1 and figure 1 (the gradient), section 2.2 and algorithm 1 (the search),
+section 2.2.1 and algorithm 2 (expansion), section 2.2.2 and algorithms 3 and 4 (selection). Its code is
+microsoft/LMOps, folder prompt_optimization, commit 4f2a9de. Paper and code disagree, so each has a profile.
+
+Profiles:
+    paper: 6 rounds, beam 4, a minibatch of 64 for each prompt, one group of 4 errors with 4 critiques, 2 paraphrases of
+        each edit, at most 8 children a parent, UCB with c = 2 and 50 evaluations a candidate, temperature 1.
+    reference-code: As the code runs by default: one minibatch a round, 4 groups with one critique each, paraphrases of
+        the parent too, a critique even where there is no error, uniform selection with 2,048 evaluations, temperature
+        0.7.
+    recommended: Ours. Errors are read off the evaluations that a parent has had already; rounds and families are sized
+        so that the plan is used, each candidate with 8 evaluations or more; successive rejects selects; what is left at
+        the end goes to fresh examples for the last beam, which is ranked by all that it has shown.
+
+Differences from the code, in every profile:
+    - Only the part that is edited changes; the code replaces a text wherever it stands, and a header-like line in an
+      edit cut the next round's prompt short.
+    - What the optimizer model writes is never rendered as a template, so braces stay braces.
+    - A reply with more critiques or edits than were asked for is cut, since costs are told beforehand.
+    - A child equal to its parent is discarded and counted. Where no child is new, nothing is spent on selection.
+    - With fewer examples than a minibatch all are used; the code stops there. Failed calls are no errors.
+    - No search asks for more than its plan has left. Of equal estimates the smaller id goes first, not the later text.
+    - There is no test score of each round's beam: the study proves one winner on held-out examples.
 """
 
 import random
@@ -10,95 +35,77 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
-from promptopt.ask import Evaluate, Recommend, Search, Write, together
+from promptopt.ask import Evaluate, Recommend, Search, together
 from promptopt.errors import ConfigError
-from promptopt.evaluation import Evaluation, Outcome
+from promptopt.evaluation import Evaluation
 from promptopt.example import Example
 from promptopt.prompt import Candidate, Prompt, distinct
 from promptopt.selection import Ranking
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Estimate, Need
+from promptopt_strategies.gradient import Author, Draft, Error
 from promptopt_strategies.selectors import SELECTORS, Selector, Terms
-from promptopt_strategies.writing import (
-    ask_writer,
-    clip,
-    count_of,
-    parse_tagged,
-    read_part,
-    render_template,
-    show_error,
-    write_part,
-)
+from promptopt_strategies.writing import clip, read_part, write_part
 
 PART = "instruction"
-REJECT_POOL = 16  # children, and errors of their parent, that the error filter looks at
+FILTER_ERRORS = 16  # errors of the parent that the error filter scores children on
 NOTE_CHARACTERS = 300
-
-Error = tuple[Example, Outcome]
-
-
-class Draft(NamedTuple):
-    """A text that may become a child, and the critique that it follows."""
-
-    text: str
-    operator: str
-    critique: str = ""
 
 
 @dataclass
-class Evidence:
-    """Every outcome that the search has seen, by prompt; that is also what it has used of its plan."""
+class Run:
+    """What a running search knows.
 
-    plan: int
+    Args:
+        context: The task and the plan.
+        number: Of the round, from 0.
+        reserve: Evaluations that this round leaves to later ones.
+        seen: Every outcome so far, by prompt id.
+    """
+
+    context: Context
+    number: int = 0
+    reserve: int = 0
     seen: dict[str, Evaluation] = field(default_factory=dict)
 
+    @property
+    def left(self) -> int:
+        """Evaluations that this round may still ask for; a pair that was seen before costs nothing again."""
+        return self.context.evaluations - sum(evaluation.n for evaluation in self.seen.values()) - self.reserve
+
+    def begin(self, number: int, parts: int) -> None:
+        """Begin a round that may spend one of so many equal parts of what is left."""
+        self.number, self.reserve = number, 0
+        self.reserve = self.left - self.left // parts
+
     def add(self, evaluations: Iterable[Evaluation]) -> None:
-        """Take in evaluations; a pair that was seen before counts once, as it does in the study."""
+        """Take in evaluations."""
         for evaluation in evaluations:
             before = self.seen.get(evaluation.prompt_id)
             self.seen[evaluation.prompt_id] = before + evaluation if before else evaluation
 
-    @property
-    def left(self) -> int:
-        """Evaluations that the plan has left."""
-        return self.plan - sum(evaluation.n for evaluation in self.seen.values())
-
-
-@dataclass(frozen=True)
-class Round:
-    """One expansion and selection: its number from 0, and the evaluations that it leaves to later rounds."""
-
-    context: Context
-    evidence: Evidence
-    number: int
-    reserve: int
-
-    @property
-    def left(self) -> int:
-        """Evaluations that this round may still ask for."""
-        return self.evidence.left - self.reserve
+    def outcomes(self, candidate: Candidate) -> Evaluation:
+        """Return all that a candidate has shown."""
+        return self.seen.get(candidate.id, Evaluation(candidate.id, ()))
 
     def rng(self, *place: object) -> random.Random:
         """Return the random stream of a place in this round."""
         return self.context.rng("apo", self.number, *place)
 
+    def draw(self, size: int | None, *place: object) -> list[Example]:
+        """Draw so many search examples, all if None, in random order."""
+        rows = self.context.search
+        return self.rng(*place).sample(rows, len(rows) if size is None else size)
+
 
 @dataclass(frozen=True)
 class APO:
-    """Automatic prompt optimization with textual gradients and beam search (ProTeGi).
+    """Critiques of errors become edits, edits are paraphrased, and a bandit keeps the best few.
 
-    Only the instruction is edited; every other part of a child is that of its parent, byte for byte.
-
-    Deviations from paper and code, in every profile: no search asks for more than its plan has left; what the
-    optimizer model writes is never rendered as a template; a child equal to its parent is discarded and counted; the
-    held-out score of each beam is left to the study. ``recommended`` moreover reads errors off the evaluations that a
-    parent already has, sizes rounds and families so that a plan of 300 to 2,000 evaluations is used, and ranks the
-    last beam by all the outcomes seen.
-
-    On the simulated additive landscape it needs some 1,000 evaluations to be clearly better than ``random``, which
-    is ahead at 300.
+    Only the instruction is edited; every other part of a child is that of its parent, byte for byte. On the simulated
+    additive landscape it needs some 1,000 evaluations to be clearly better than ``random``, which is ahead at 300.
 
     Args:
         rounds: Most expansions of the beam.
@@ -112,7 +119,7 @@ class APO:
         paraphrases: Paraphrases of each edit.
         paraphrase_parents: Whether the parent's own text is paraphrased too.
         successors: Most children that a parent brings into selection.
-        reject_on_errors: Choose them by their score on the parent's errors, and not at random.
+        reject_on_errors: Choose them by their score on the parent's errors, from twice as many, and not at random.
         critique_without_errors: Ask for critiques even if the parent made no error.
         selector: What spends the evaluations of a round; those ``as_coded`` may overspend, as the released code does.
         exploration: The constant c of ``ucb`` and ``ucb_e``.
@@ -125,8 +132,7 @@ class APO:
     *Asks*: each round, for each parent, one Evaluate of the minibatch, one Write a group for critiques, one a critique
     for edits, one an edit for paraphrases; then the Evaluates of the selector; then a Recommend.
 
-    Reference: Pryzant et al., Automatic Prompt Optimization with "Gradient Descent" and Beam Search, EMNLP 2023,
-    arXiv 2305.03495, algorithms 1 (search), 2 (expansion), 3 and 4 (selection).
+    Reference: Pryzant et al., EMNLP 2023, arXiv 2305.03495, algorithms 1 to 4.
     """
 
     rounds: int = 8
@@ -151,7 +157,7 @@ class APO:
     max_tokens: int = 1024
 
     name: ClassVar[str] = "apo"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"write"})
     control: ClassVar[bool] = False
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
@@ -188,25 +194,25 @@ class APO:
         require_at_least(self, 0, "paraphrases", "exploration", "temperature")
 
     def search(self, context: Context) -> Search[None]:
-        """Search for a better instruction: expand the beam, select from the pool, and again (algorithm 1)."""
+        """Expand the beam, select from the pool, and again (algorithm 1); round 0 only compares the seeds."""
         if PART not in context.editable:
             raise ConfigError("apo edits the instruction, which this task keeps fixed; allow it, or use irace.")
-        beam = list(distinct(Candidate(seed) for seed in context.seeds))
-        evidence = Evidence(context.evaluations)
+        run, beam = Run(context), list(distinct(map(Candidate, context.seeds)))
         yield from Recommend(tuple(beam), "rank")
-        for number in range(self._rounds(context) + 1):
-            turn = Round(context, evidence, number, self._reserve(context, evidence.left, number))
-            pool = (yield from self._expand(turn, beam)) if number else beam
-            if len(pool) == len(beam) and (number or len(beam) == 1):
+        rounds = self._rounds(context)
+        for number in range(rounds + 1):
+            run.begin(number, rounds - max(0, number - 1) if self.fit_to_plan else 1)
+            pool = (yield from self._expand(run, beam)) if number else beam
+            if len(pool) == (len(beam) if number else 1):
                 continue  # nothing new to choose from, so nothing is spent
-            if turn.left < len(pool):
+            if run.left < len(pool):
                 break
-            ranking = yield from self._select(turn, pool)
-            evidence.add(ranking.evaluations.values())
+            ranking = yield from self._select(run, pool)
+            run.add(ranking.evaluations.values())
             beam = list(ranking.candidates[: self.beam])
             yield from Recommend(tuple(beam), ranking.basis)
         if self.fit_to_plan:
-            yield from self._settle(context, evidence, beam)
+            yield from self._settle(run, beam)
 
     def estimate(self, context: Context) -> Estimate:
         """Say how much it asks for at most: every parent errs and every reply can be read."""
@@ -215,136 +221,102 @@ class APO:
         critiques = self.critique_groups * self.critiques_per_group
         edits = critiques * self.edits_per_critique
         texts = self.critique_groups + critiques + self.paraphrases * (edits + self.paraphrase_parents)
-        on_errors = min(self.minibatch, len(context.search)) + REJECT_POOL**2 * self.reject_on_errors
+        on_errors = (
+            min(self.minibatch, len(context.search)) + 2 * self.successors * FILTER_ERRORS * self.reject_on_errors
+        )
         evaluations = selections * self.selector_budget + parents * on_errors
         return Estimate(evaluations=min(evaluations, context.evaluations), writes=parents * texts)
 
-    def _expand(self, turn: Round, beam: Sequence[Candidate]) -> Search[list[Candidate]]:
+    def _expand(self, run: Run, beam: Sequence[Candidate]) -> Search[list[Candidate]]:
         """Return the parents and the children of each (algorithm 2)."""
-        errors = yield from self._errors(turn, beam)
-        cap = self._cap(turn, beam)
-        families = yield from together(*(self._family(turn, p, e, cap) for p, e in zip(beam, errors, strict=True)))
+        errors = yield from self._find_errors(run, beam)
+        cap = self._cap(run, beam)
+        families = yield from together(*(self._breed(run, p, e, cap) for p, e in zip(beam, errors, strict=True)))
         return list(distinct(chain(beam, *families)))
 
-    def _errors(self, turn: Round, beam: Sequence[Candidate]) -> Search[list[list[Error]]]:
-        """Run the parents on their minibatches and return what each got wrong."""
-        seen = turn.evidence.seen if self.minibatch_scope == "seen" else {}
+    def _find_errors(self, run: Run, beam: Sequence[Candidate]) -> Search[list[list[Error]]]:
+        """Return what each parent got wrong on its minibatch."""
+        known = dict(run.seen) if self.minibatch_scope == "seen" else {}
         # At most half a round goes into looking for errors: without a selection they would be of no use.
-        size = min(self.minibatch, len(turn.context.search), turn.left // (2 * len(beam)))
-        fresh = [parent for parent in beam if parent.id not in seen] if size else []
-        asks = (Evaluate([parent], self._minibatch(turn, parent, size), "errors") for parent in fresh)
-        answers = yield from together(*asks)
-        evaluations = [evaluation for answer in answers for evaluation in answer.evaluations]
-        turn.evidence.add(evaluations)
-        latest = {**seen, **{evaluation.prompt_id: evaluation for evaluation in evaluations}}
-        return [_errors_of(latest.get(parent.id), turn.context) for parent in beam]
+        size = min(self.minibatch, len(run.context.search), run.left // (2 * len(beam)))
+        fresh = [parent for parent in beam if parent.id not in known] if size else []
+        scopes = {parent.id: "" if self.minibatch_scope == "round" else parent.id for parent in fresh}
+        minibatches = {key: run.draw(size, "minibatch", scope) for key, scope in scopes.items()}
+        answers = yield from together(*(Evaluate([parent], minibatches[parent.id], "errors") for parent in fresh))
+        found = [evaluation for answer in answers for evaluation in answer.evaluations]
+        run.add(found)
+        known |= {evaluation.prompt_id: evaluation for evaluation in found}
+        return [_errors_of(known.get(parent.id), run.context) for parent in beam]
 
-    def _minibatch(self, turn: Round, parent: Candidate, size: int) -> list[Example]:
-        scope = "" if self.minibatch_scope == "round" else parent.id
-        return turn.rng("minibatch", scope).sample(turn.context.search, size)
-
-    def _family(self, turn: Round, parent: Candidate, errors: list[Error], cap: int) -> Search[list[Candidate]]:
+    def _breed(self, run: Run, parent: Candidate, errors: list[Error], cap: int) -> Search[list[Candidate]]:
         """Return at most ``cap`` children of one parent."""
-        section = read_part(parent.prompt, PART, turn.context.fields)
-        lines = [self._critique(section, group) for group in self._groups(turn, parent, errors)]
+        author = self._author
+        text = read_part(parent.prompt, PART, run.context.fields)
+        lines = [author.descend(text, group) for group in self._groups(run, parent, errors)]
         if self.paraphrase_parents:
-            lines.append(self._paraphrase(Draft(section, "seed")))
-        drafts = chain(*(yield from together(*lines)))
-        children = _children(parent, drafts, turn)
+            lines.append(author.paraphrase(Draft(text, "seed")))
+        children = _children(run, parent, chain(*(yield from together(*lines))))
         if len(children) <= cap:
             return children
-        rng = turn.rng("cap", parent.id)
         if self.reject_on_errors and errors:
-            return (yield from self._filter(turn, children, errors, cap))
-        return rng.sample(children, cap)
+            return (yield from self._filter(run, children, errors, cap))
+        return run.rng("cap", parent.id).sample(children, cap)
 
-    def _groups(self, turn: Round, parent: Candidate, errors: list[Error]) -> list[list[Error]]:
+    @property
+    def _author(self) -> Author:
+        counts = self.critiques_per_group, self.edits_per_critique, self.paraphrases
+        return Author(*counts, temperature=self.temperature, max_tokens=self.max_tokens)
+
+    def _groups(self, run: Run, parent: Candidate, errors: list[Error]) -> list[list[Error]]:
+        """Draw the groups of errors that one critique each is asked of."""
         if not errors and not self.critique_without_errors:
             return []
-        rng = turn.rng("groups", parent.id)
-        shown = min(self.errors_per_critique, len(errors))
-        return [rng.sample(errors, shown) for _ in range(self.critique_groups)]
+        rng, size = run.rng("groups", parent.id), min(self.errors_per_critique, len(errors))
+        return [rng.sample(errors, size) for _ in range(self.critique_groups)]
 
-    def _critique(self, section: str, errors: Sequence[Error]) -> Search[list[Draft]]:
-        """Ask why the prompt fails on these errors, and follow each reason given."""
-        shown = "\n\n".join(show_error(number, *error) for number, error in enumerate(errors, 1)) or "(none)"
-        count = count_of(self.critiques_per_group, "reason")
-        text = render_template("apo-critique", instruction=section, errors=shown, count=count)
-        written = yield from self._write(text, "critique")
-        critiques = [reason for reply in written.texts for reason in parse_tagged(reply, "reason") if reason]
-        followed = yield from together(
-            *(self._edit(section, shown, critique) for critique in critiques[: self.critiques_per_group])
-        )
-        return list(chain(*followed))
-
-    def _edit(self, section: str, errors: str, critique: str) -> Search[list[Draft]]:
-        """Ask for edits that follow a critique, and for paraphrases of each."""
-        count = count_of(self.edits_per_critique, "new version")
-        text = render_template("apo-edit", instruction=section, errors=errors, critique=critique, count=count)
-        written = yield from self._write(text, "edit")
-        texts = [task for reply in written.texts for task in parse_tagged(reply, "task")]
-        edits = [Draft(text, "edit", critique) for text in texts[: self.edits_per_critique]]
-        return edits + list(chain(*(yield from together(*(self._paraphrase(edit) for edit in edits)))))
-
-    def _paraphrase(self, draft: Draft) -> Search[list[Draft]]:
-        """Ask for the same in other words."""
-        if not self.paraphrases or not draft.text:
-            return []
-        text = render_template("apo-paraphrase", instruction=draft.text)
-        written = yield from self._write(text, "paraphrase", n=self.paraphrases)
-        return [Draft(reply.strip(), "paraphrase", draft.critique) for reply in written.texts]
-
-    def _write(self, text: str, purpose: str, n: int = 1) -> Write:
-        return ask_writer(text, purpose, n=n, temperature=self.temperature, max_tokens=self.max_tokens)
-
-    def _filter(self, turn: Round, children: list[Candidate], errors: list[Error], cap: int) -> Search[list[Candidate]]:
+    def _filter(self, run: Run, children: list[Candidate], errors: list[Error], cap: int) -> Search[list[Candidate]]:
         """Keep the children that do best on some of their parent's errors (``reject_on_errors`` of the code)."""
-        rng = turn.rng("filter", children[0].parents)
-        drawn = rng.sample(children, min(REJECT_POOL, len(children)))
-        rows = [example for example, _ in rng.sample(errors, min(REJECT_POOL, len(errors)))]
-        if len(drawn) * len(rows) > turn.left // (2 * self.beam):
+        rng = run.rng("filter", children[0].parents)
+        drawn = rng.sample(children, min(2 * cap, len(children)))
+        rows = [example for example, _ in rng.sample(errors, min(FILTER_ERRORS, len(errors)))]
+        if len(drawn) * len(rows) > run.left // (2 * self.beam):
             return drawn[:cap]  # too dear for what the plan has left
         answer = yield from Evaluate(drawn, rows, "filter")
-        turn.evidence.add(answer.evaluations)
-        means = {evaluation.prompt_id: evaluation.mean for evaluation in answer.evaluations}
-        return sorted(drawn, key=lambda child: -means[child.id])[:cap]
+        run.add(answer.evaluations)
+        means = {evaluation.prompt_id: round(evaluation.mean, 9) for evaluation in answer.evaluations}
+        return sorted(drawn, key=lambda child: (-means[child.id], child.id))[:cap]
 
-    def _select(self, turn: Round, pool: Sequence[Candidate]) -> Search[Ranking]:
+    def _select(self, run: Run, pool: Sequence[Candidate]) -> Search[Ranking]:
         """Spend the round on finding the best of the pool (algorithms 3 and 4)."""
-        rng = turn.rng("select")
-        rows = rng.sample(turn.context.search, len(turn.context.search))
-        terms = Terms(min(self.selector_budget, turn.left), self.beam, self.exploration, rng)
-        return SELECTORS[self.selector](pool, rows, terms)
+        terms = Terms(min(self.selector_budget, run.left), self.beam, self.exploration, run.rng("select"))
+        return SELECTORS[self.selector](pool, run.draw(None, "rows"), terms)
 
-    def _settle(self, context: Context, evidence: Evidence, beam: Sequence[Candidate]) -> Search[None]:
+    def _settle(self, run: Run, beam: Sequence[Candidate]) -> Search[None]:
         """Spend what is left on fresh examples for the last beam, and rank it by all that it has shown."""
-        rows = context.rng("apo", "settle").sample(context.search, len(context.search))
-        asks = []
+        run.reserve, asks = 0, []
+        share, rows = run.left // len(beam), run.draw(None, "settle")
         for candidate in beam:
-            seen = {o.example_id for o in evidence.seen[candidate.id].outcomes} if candidate.id in evidence.seen else ()
-            fresh = [row for row in rows if row.id not in seen][: evidence.left // len(beam)]
+            seen = {outcome.example_id for outcome in run.outcomes(candidate).outcomes}
+            fresh = [row for row in rows if row.id not in seen][:share]
             asks += [Evaluate([candidate], fresh, "settle")] if fresh else []
         answers = yield from together(*asks)
-        evidence.add(evaluation for answer in answers for evaluation in answer.evaluations)
-        means = {c.id: evidence.seen[c.id].mean for c in beam if c.id in evidence.seen}
-        ranked = sorted(beam, key=lambda c: -means.get(c.id, 0.0))
-        yield from Recommend(tuple(ranked), "mean", tuple(means.get(c.id, 0.0) for c in ranked))
+        run.add(evaluation for answer in answers for evaluation in answer.evaluations)
+        means = {candidate.id: round(run.outcomes(candidate).mean, 9) for candidate in beam}
+        ranked = sorted(beam, key=lambda candidate: (-means[candidate.id], candidate.id))
+        yield from Recommend(tuple(ranked), "mean", tuple(means[candidate.id] for candidate in ranked))
 
     def _rounds(self, context: Context) -> int:
+        """Return how many rounds the plan is enough for."""
         if not self.fit_to_plan:
             return self.rounds
         smallest = 3 * self.beam * self.pulls_per_candidate  # the beam and two children each
         return max(1, min(self.rounds, context.evaluations // smallest))
 
-    def _reserve(self, context: Context, left: int, number: int) -> int:
-        """Return what this round must leave to later ones; round 0 only compares the seeds."""
-        to_come = self._rounds(context) - number + (number > 0)
-        return left - left // to_come if self.fit_to_plan else 0
-
-    def _cap(self, turn: Round, beam: Sequence[Candidate]) -> int:
+    def _cap(self, run: Run, beam: Sequence[Candidate]) -> int:
+        """Return how many children a parent may have, so that the round can tell them apart."""
         if not self.fit_to_plan:
             return self.successors
-        pool = min(self.selector_budget, turn.left) // self.pulls_per_candidate
+        pool = min(self.selector_budget, run.left) // self.pulls_per_candidate
         return max(1, min(self.successors, (pool - len(beam)) // len(beam)))
 
 
@@ -355,12 +327,12 @@ def _errors_of(evaluation: Evaluation | None, context: Context) -> list[Error]:
     return [(examples[o.example_id], o) for o in outcomes if o.score is not None and o.score < 1]
 
 
-def _children(parent: Candidate, drafts: Iterable[Draft], turn: Round) -> list[Candidate]:
+def _children(run: Run, parent: Candidate, drafts: Iterable[Draft]) -> list[Candidate]:
     """Return the different children that the drafts make, with what was discarded in the note of each."""
     kept: dict[str, tuple[Prompt, Draft]] = {}
     discarded: Counter[str] = Counter()
     for draft in drafts:
-        prompt = write_part(parent.prompt, PART, draft.text, turn.context.fields)
+        prompt = write_part(parent.prompt, PART, draft.text, run.context.fields)
         if not draft.text:
             discarded["empty"] += 1
         elif prompt.id == parent.id:
@@ -369,7 +341,7 @@ def _children(parent: Candidate, drafts: Iterable[Draft], turn: Round) -> list[C
             discarded["repeated"] += 1
         else:
             kept[prompt.id] = prompt, draft
-    note = {"round": turn.number, "discarded": dict(discarded)}
+    note = {"round": run.number, "discarded": dict(discarded)}
     return [
         Candidate(prompt, (parent.id,), draft.operator, {**note, "critique": clip(draft.critique, NOTE_CHARACTERS)})
         for prompt, draft in kept.values()

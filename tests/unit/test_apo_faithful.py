@@ -1,11 +1,11 @@
-"""APO does what "faithful means" of the algorithm notes, section 1i, says; one test a line.
+"""APO does what "faithful means" of the algorithm notes, section 1i, says, and has none of the bugs of section 1h.
 
-The lines 6 to 9 are about selectors alone and are tested in test_selection.py.
+One test or more a line, named after it. The lines 6 to 9 are about selectors alone: test_selection.py.
 """
 
 import random
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 
 import pytest
@@ -211,9 +211,10 @@ def test_apo_1i_05_tag_parser() -> None:
     assert parse_tagged("no tags", "reason") == ()
 
 
-@pytest.mark.parametrize("selector", OWN_SELECTORS)
-def test_apo_1i_10_no_selection_passes_its_budget(selector: str) -> None:
-    strategy = settings("reference-code", selector=selector, selector_budget=120)
+@pytest.mark.parametrize("selector", [None, *OWN_SELECTORS])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_apo_1i_10_no_selection_passes_its_budget(profile: str, selector: str | None) -> None:
+    strategy = settings(profile, selector_budget=120, **({"selector": selector} if selector else {}))
     spent = 0
     for ask in run(strategy, sample_context(20_000)).simple_asks:
         if isinstance(ask, Write):
@@ -221,15 +222,18 @@ def test_apo_1i_10_no_selection_passes_its_budget(selector: str) -> None:
         elif isinstance(ask, Evaluate) and ask.purpose == "screen":
             spent += len(ask.candidates) * len(ask.examples)
             assert spent <= 120
+    assert spent
 
 
 @pytest.mark.parametrize("selector", list(SELECTORS))
-def test_apo_1i_11_selection_uses_search_examples_only(selector: str) -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_apo_1i_11_selection_uses_search_examples_only(profile: str, selector: str) -> None:
     context = sample_context(1200)
     known = {example.id for example in context.search}
-    for ask in run(settings("reference-code", selector=selector), context).simple_asks:
-        if isinstance(ask, Evaluate):
-            assert {example.id for example in ask.examples} <= known
+    asks = [ask for ask in run(settings(profile, selector=selector), context).simple_asks if isinstance(ask, Evaluate)]
+    assert any(ask.purpose == "screen" for ask in asks)
+    for ask in asks:
+        assert {example.id for example in ask.examples} <= known
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -256,6 +260,70 @@ def test_apo_golden_8_2_requests_of_the_reference_code_run() -> None:
     assert estimate.evaluations == 6 * 2048 + 21 * 64 == 13_632
     asked = sum(len(a.candidates) * len(a.examples) for a in simulation.simple_asks if isinstance(a, Evaluate))
     assert asked == 21 * 64 + 9 * 227 + 5 * 36 * 56  # what 2,048 allows for 9 and for 36 prompts
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_apo_1h_03_and_04_what_is_written_is_text_and_stays_whole(profile: str) -> None:
+    text = "# Task\nName the kind.\n\n# Output format\n  {{ 7 * 7 }} {% if x %} {input} {instruction} <reason>"
+    numbers = count()
+
+    def write(ask: Write) -> Written:
+        if ask.purpose == "critique":
+            return Written(("<reason>{input} {errors}</reason>",) * ask.n)
+        texts = [f"{text} {next(numbers)}" for _ in range(ask.n)]
+        return Written(tuple(f"<task>{t}</task>" if ask.purpose == "edit" else t for t in texts))
+
+    context = sample_context(4000)
+    simulation = run(settings(profile), context, writer=write)
+    children = [candidate for candidate in candidates_of(simulation) if candidate.operator != "seed"]
+    grandchildren = [c for c in children if c.parents[0] not in {seed.id for seed in context.seeds}]
+    assert grandchildren
+    for child in children:
+        sent = child.prompt.template(context.fields).render(context.search[0])[-1].content
+        assert text in sent
+    shown = writes_of(simulation, "paraphrase")[-1][0].messages[-1].content
+    assert text in shown
+
+
+EVERY_SETTING: dict[str, tuple[dict[str, object], object]] = {  # what it needs to matter, and another value
+    "rounds": ({}, 1),
+    "beam": ({}, 2),
+    "minibatch": ({"minibatch_scope": "round"}, 20),
+    "minibatch_scope": ({}, "prompt"),
+    "errors_per_critique": ({}, 2),
+    "critique_groups": ({}, 2),
+    "critiques_per_group": ({}, 2),
+    "edits_per_critique": ({}, 2),
+    "paraphrases": ({}, 1),
+    "paraphrase_parents": ({}, False),
+    "successors": ({}, 3),
+    "reject_on_errors": ({"fit_to_plan": False}, True),
+    "critique_without_errors": ({}, True),
+    "selector": ({}, "ucb"),
+    "exploration": ({"selector": "ucb"}, 3.0),
+    "selector_budget": ({}, 100),
+    "fit_to_plan": ({}, False),
+    "pulls_per_candidate": ({}, 16),
+    "temperature": ({}, 0.5),
+    "max_tokens": ({}, 99),
+}
+
+
+def test_apo_1h_10_every_setting_is_tried() -> None:
+    assert set(EVERY_SETTING) == {f.name for f in fields(APO)}
+
+
+@pytest.mark.parametrize("name", EVERY_SETTING)
+def test_apo_1h_10_every_setting_does_something(name: str) -> None:
+    needed, value = EVERY_SETTING[name]
+    scorer: Scorer = half_right if name != "critique_without_errors" else lambda _candidate, _example: 1.0
+
+    def asks(**changes: object) -> list[str]:
+        simulation = run(settings("recommended", **{"minibatch_scope": "round", **needed, **changes}), scorer=scorer)
+        return [ask.fingerprint() for ask in simulation.asks]
+
+    assert asks() == asks()
+    assert asks() != asks(**{name: value})
 
 
 def test_profiles_are_those_of_the_table() -> None:
