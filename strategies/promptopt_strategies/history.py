@@ -46,13 +46,13 @@ def best_last(history: Iterable[S], top: int, threshold: float) -> list[S]:
 
     Equal scores keep the order in which they came. The cut comes before the threshold, so fewer than ``top`` may stay.
     """
-    ascending = sorted(history, key=lambda entry: entry.score)
+    ascending = sorted(history, key=lambda entry: round(entry.score, 9))
     return [entry for entry in ascending[-top:] if entry.score >= threshold]
 
 
 def best_first(history: Sequence[Entry]) -> list[Entry]:
     """Return the entries with the best first, of equal ones the earlier; those without a valid score come last."""
-    return sorted(history, key=lambda entry: (not entry.evaluation.n_valid, -entry.score))
+    return sorted(history, key=lambda entry: (not entry.evaluation.n_valid, -round(entry.score, 9)))
 
 
 def bucket(score: float, buckets: int) -> int:

@@ -5,7 +5,7 @@ One test or more a line, named after it. The lines 6 to 9 are about selectors al
 
 import random
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -283,47 +283,6 @@ def test_apo_1h_03_and_04_what_is_written_is_text_and_stays_whole(profile: str) 
         assert text in sent
     shown = writes_of(simulation, "paraphrase")[-1][0].messages[-1].content
     assert text in shown
-
-
-EVERY_SETTING: dict[str, tuple[dict[str, object], object]] = {  # what it needs to matter, and another value
-    "rounds": ({}, 1),
-    "beam": ({}, 2),
-    "minibatch": ({"minibatch_scope": "round"}, 20),
-    "minibatch_scope": ({}, "prompt"),
-    "errors_per_critique": ({}, 2),
-    "critique_groups": ({}, 2),
-    "critiques_per_group": ({}, 2),
-    "edits_per_critique": ({}, 2),
-    "paraphrases": ({}, 1),
-    "paraphrase_parents": ({}, False),
-    "successors": ({}, 3),
-    "reject_on_errors": ({"fit_to_plan": False}, True),
-    "critique_without_errors": ({}, True),
-    "selector": ({}, "ucb"),
-    "exploration": ({"selector": "ucb"}, 3.0),
-    "selector_budget": ({}, 100),
-    "fit_to_plan": ({}, False),
-    "pulls_per_candidate": ({}, 16),
-    "temperature": ({}, 0.5),
-    "max_tokens": ({}, 99),
-}
-
-
-def test_apo_1h_10_every_setting_is_tried() -> None:
-    assert set(EVERY_SETTING) == {f.name for f in fields(APO)}
-
-
-@pytest.mark.parametrize("name", EVERY_SETTING)
-def test_apo_1h_10_every_setting_does_something(name: str) -> None:
-    needed, value = EVERY_SETTING[name]
-    scorer: Scorer = half_right if name != "critique_without_errors" else lambda _candidate, _example: 1.0
-
-    def asks(**changes: object) -> list[str]:
-        simulation = run(settings("recommended", **{"minibatch_scope": "round", **needed, **changes}), scorer=scorer)
-        return [ask.fingerprint() for ask in simulation.asks]
-
-    assert asks() == asks()
-    assert asks() != asks(**{name: value})
 
 
 def test_profiles_are_those_of_the_table() -> None:

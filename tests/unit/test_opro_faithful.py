@@ -1,4 +1,7 @@
-"""OPRO does what "faithful means" of the algorithm notes, section 2i, says; one test a line."""
+"""OPRO does what "faithful means" of the algorithm notes, section 2i, says, and has none of the bugs of section 2h.
+
+One test or more a line, named after it. Line 10, the demonstrations on numbers, is test_opro_maths.py.
+"""
 
 import random
 import re
@@ -10,13 +13,13 @@ import pytest
 from promptopt.ask import Evaluate, Recommend, Write, Written
 from promptopt.errors import ConfigError
 from promptopt.example import Example
-from promptopt.layout import chat_layout, completion_layout
-from promptopt.prompt import Candidate, Prompt
+from promptopt.prompt import Candidate
 from promptopt.registry import configure
 from promptopt.strategy import Context
 from promptopt.testing.simulation import Scorer, Simulation, WriteText, sample_context, simulate
 from promptopt_strategies.history import best_last, bucket
-from promptopt_strategies.opro import OPRO, SLOT, Sieve, extract, normalise
+from promptopt_strategies.opro import OPRO, Sieve
+from promptopt_strategies.place import SLOT, Place
 
 PROFILES = ("paper", "reference-code", "recommended")
 SHAPES = ("tagged", "bracketed", "instructions_only")
@@ -123,28 +126,23 @@ def test_opro_2i_04_eight_samples_of_one_meta_prompt(profile: str) -> None:
     assert [ask.kind for ask in questions[1::2]] == ["write"] * len(writes)
 
 
-def test_opro_2i_04_duplicates_fall_after_normalising_and_against_all_history() -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_opro_2i_04_duplicates_fall_after_normalising_and_against_all_history(profile: str) -> None:
     context = sample_context(1200)
     seed = context.seeds[0].instruction
     texts = [
         f"<text>{t}</text>" for t in ("**be** brief.", "Be brief. ", "be brief.", "Über genau.", seed, f" {seed}\n")
     ]
-    first, *others = evaluates(run(settings(steps=3), context, writer=always(*texts)))
+    first, *others = evaluates(run(settings(profile, steps=3), context, writer=always(*texts)))
     assert [c.prompt.instruction for c in first.candidates] == [seed]
     assert [c.prompt.instruction for ask in others for c in ask.candidates] == ["Be brief.", "Über genau."]
 
 
-@pytest.mark.parametrize(
-    ("text", "normal"), [(" **bold** text ", "Bold text"), ("a", "a"), ("über", "Über"), ("", ""), ("** x y**", "X y")]
-)
-def test_opro_2i_04_normalise(text: str, normal: str) -> None:
-    assert normalise(text) == normal
-
-
 @pytest.mark.parametrize("shape", SHAPES)
-def test_opro_2i_05_parents_are_the_shown_history(shape: str) -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_opro_2i_05_parents_are_the_shown_history(profile: str, shape: str) -> None:
     form = "[{}]" if shape == "bracketed" else "<text>{}</text>"
-    simulation = run(settings(meta_prompt=shape), writer=new_texts(form))
+    simulation = run(settings(profile, meta_prompt=shape), writer=new_texts(form))
     entry = TAGGED_ENTRY if shape == "instructions_only" else SHOWN_ENTRY
     texts = {c.id: c.prompt.instruction for ask in evaluates(simulation) for c in ask.candidates}
     for meta, ask in zip(metas(simulation), evaluates(simulation)[1:], strict=False):
@@ -156,16 +154,19 @@ def test_opro_2i_05_parents_are_the_shown_history(shape: str) -> None:
 
 @pytest.mark.parametrize("policy", ["random", "constant", "current_most_frequent", "accumulative_most_frequent"])
 @pytest.mark.parametrize("shape", ["tagged", "bracketed"])
-def test_opro_2i_06_exemplars_are_of_the_subset_with_answer_and_slot(policy: str, shape: str) -> None:
-    context = sample_context(1200)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_opro_2i_06_exemplars_are_of_the_subset_with_answer_and_slot(profile: str, shape: str, policy: str) -> None:
     form = "[{}]" if shape == "bracketed" else "<text>{}</text>"
-    simulation = run(settings(meta_prompt=shape, exemplar_policy=policy), context, writer=new_texts(form))
-    subset = {f"Note: {e.inputs['input']}": e.target for e in evaluates(simulation)[0].examples}
+    simulation = run(settings(profile, meta_prompt=shape, exemplar_policy=policy), writer=new_texts(form))
+    subset = {(e.inputs["input"], e.target) for e in evaluates(simulation)[0].examples}
     answer = "Right answer: " if shape == "tagged" else "output:\n"
     for meta in metas(simulation):
-        shown = re.findall(rf"^{SLOT}\n+(Note: .*)\n.*\n{answer}(.*)$", meta, re.MULTILINE)
-        assert len(shown) == len(set(shown)) == 3
-        assert set(shown) <= set(subset.items())
+        problems = re.findall(rf"^(?:Problem|input):\n(.*?)\nKind:\n{answer}(.*?)$", meta, re.MULTILINE | re.DOTALL)
+        assert all(problem.count(SLOT) == 1 for problem, _ in problems)
+        notes = [next(line for line in problem.split("\n") if re.search(r"Note \d", line)) for problem, _ in problems]
+        shown = {(note.removeprefix("Note: "), target) for note, (_, target) in zip(notes, problems, strict=True)}
+        assert len(shown) == 3
+        assert shown <= subset
 
 
 def test_opro_2i_06_policies() -> None:
@@ -173,7 +174,7 @@ def test_opro_2i_06_policies() -> None:
 
     def exemplars(policy: str, scorer: Scorer = by_text) -> list[tuple[str, ...]]:
         simulation = run(settings(exemplar_policy=policy), context, scorer)
-        return [tuple(re.findall(r"^Note: (.*)$", meta, re.MULTILINE)) for meta in metas(simulation)]
+        return [tuple(re.findall(r"^(Note \d.*)$", meta, re.MULTILINE)) for meta in metas(simulation)]
 
     assert len(set(exemplars("constant"))) == 1
     assert len(set(exemplars("random"))) > 1
@@ -201,11 +202,12 @@ def test_opro_2i_07_threshold_of_the_profile(profile: str, threshold: int) -> No
     assert threshold or min(shown) < 30
 
 
-def test_opro_2i_08_filters_and_their_reasons() -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_opro_2i_08_filters_and_their_reasons(profile: str) -> None:
     context = replace(sample_context(1200), metric="numeric")
     long, good = "x" * 501, "y" * 500
     texts = [long, "Take 2 steps.", f"Put {SLOT} here.", "INSTRUCTIONS ARE FINE.", good, "", "INSTRUCTIONS ARE FINE."]
-    simulation = run(settings(steps=1), context, writer=always(*(f"<text>{text}</text>" for text in texts)))
+    simulation = run(settings(profile, steps=1), context, writer=always(*(f"<text>{text}</text>" for text in texts)))
     candidates = evaluates(simulation)[1].candidates
     assert [c.prompt.instruction for c in candidates] == ["INSTRUCTIONS ARE FINE.", good.capitalize()]
     assert candidates[0].note["refused"] == {
@@ -233,17 +235,21 @@ def test_opro_2i_08_digits(rule: str, metric: str, allowed: bool) -> None:
 
 
 def test_opro_2i_08_a_refused_text_is_known() -> None:
-    sieve = Sieve(max_characters=5, digits=True, seen=set())
-    prompt = sample_context().seeds[0]
-    assert [sieve.lets_through("too long", prompt), sieve.lets_through("short", prompt)] == [False, False]
-    assert sieve.refused == {"longer than 5 characters": 1, "seen before": 1}
+    place = Place(sample_context().seeds[0], ("input",))
+    sieve = Sieve(place, max_characters=5, digits=True, seen=set())
+    assert sieve.sift(["too long", "short", "too long", "short"]) == ["short"]
+    assert sieve.refused == {"longer than 5 characters": 1, "seen before": 2}
 
 
-def test_opro_2i_09_survivors_are_shown_next_and_ties_keep_their_order() -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_opro_2i_09_survivors_are_shown_next_and_ties_keep_their_order(profile: str) -> None:
     texts = iter([["Alpha one.", "Beta two."], ["Gamma three."], ["Delta four."]])
-    worse: Scorer = lambda candidate, _: 0.25 if "note" in candidate.prompt.instruction else 0.5  # noqa: E731
+    worse: Scorer = lambda candidate, _: 0.35 if "note" in candidate.prompt.instruction else 0.5  # noqa: E731
     writer: WriteText = lambda _ask: Written(tuple(f"<text>{t}</text>" for t in next(texts)))  # noqa: E731
-    shown = [[t for t, _ in SHOWN_ENTRY.findall(meta)] for meta in metas(run(settings(steps=3), None, worse, writer))]
+    shown = [
+        [t for t, _ in SHOWN_ENTRY.findall(meta)]
+        for meta in metas(run(settings(profile, steps=3), None, worse, writer))
+    ]
     seed = sample_context().seeds[0].instruction
     assert shown == [
         [seed],
@@ -252,64 +258,69 @@ def test_opro_2i_09_survivors_are_shown_next_and_ties_keep_their_order() -> None
     ]
 
 
+def test_opro_2i_09_means_that_differ_in_the_last_bit_are_equal_scores() -> None:
+    @dataclass(frozen=True)
+    class Point:
+        score: float
+
+    early, late = Point(0.1 + 0.2), Point(0.3)
+    assert early.score > late.score
+    assert best_last([early, late], 2, 0) == [early, late]
+
+
 @pytest.mark.parametrize(("final", "expected"), [(None, [1.0, 1.0, 1.0, 1.0]), (0.2, [1.0, 0.8, 0.6, 0.4])])
-def test_opro_2i_11_temperature_schedule(final: float | None, expected: list[float]) -> None:
-    strategy = settings(steps=4, final_temperature=final)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_opro_2i_11_temperature_schedule(profile: str, final: float | None, expected: list[float]) -> None:
+    strategy = settings(profile, steps=4, final_temperature=final)
     temperatures = [ask.temperature for ask in run(strategy).simple_asks if isinstance(ask, Write)]
     assert temperatures == pytest.approx(expected)
 
 
-def test_opro_golden_8_2_calls_of_a_bbh_task() -> None:
-    rows = tuple(Example({"input": f"row {n}"}, "x") for n in range(250))
-    estimate = settings("paper").estimate(replace(sample_context(10**6), search=rows))
-    assert estimate.writes == 1600
-    assert estimate.evaluations == 80_000 + 50  # and the seed
-
-
 @pytest.mark.parametrize(
-    ("shape", "reply", "text"),
-    [
-        ("tagged", "so: <text>a [b]</text> end", "a [b]"),
-        ("tagged", "untagged reply", "untagged reply"),
-        ("tagged", "<text>never closed", "never closed"),
-        ("tagged", "never opened</text> rest", "never opened"),
-        ("bracketed", "first [a <b>] then [c]", "a <b>"),
-        ("bracketed", "no brackets", ""),
-        ("instructions_only", "<text>one</text><text>two</text>", "one"),
-        ("instructions_only", "no tag", ""),
-    ],
+    ("n_train", "share", "rows", "evaluations"), [(250, 0.2, 50, 80_000), (7_473, 0.035, 261, 417_600)]
 )
-def test_replies_are_read_by_the_contract_of_the_shape(shape: str, reply: str, text: str) -> None:
-    assert extract(reply, shape) == text  # type: ignore[arg-type]  # a parameter
+@pytest.mark.parametrize("profile", ["paper", "reference-code"])
+def test_opro_golden_8_2_calls(profile: str, n_train: int, share: float, rows: int, evaluations: int) -> None:
+    examples = tuple(Example({"input": f"row {n}"}, "x") for n in range(n_train))
+    context = replace(sample_context(10**6), search=examples)
+    strategy = settings(profile, subset_share=share)
+    assert strategy.estimate(context).writes == 1600
+    assert strategy.estimate(context).evaluations == evaluations + rows  # and the seed
+    assert len(evaluates(run(replace(strategy, steps=1), context))[-1].examples) == rows
 
 
-@pytest.mark.parametrize("mode", ["chat", "completion"])
-@pytest.mark.parametrize("position", ["as_is", "q_begin", "q_end", "a_begin"])
-def test_positions(mode: str, position: str) -> None:
-    layout = chat_layout({"input": "Note"}) if mode == "chat" else completion_layout({"input": "Note"})
-    seed = Prompt.of("Name the kind.", layout, answer_cue="Kind:", system="Be exact.")
-    context = replace(sample_context(300), seeds=(seed,))
-    simulation = run(settings(position=position, steps=1), context)
-    candidate = evaluates(simulation)[1].candidates[0]
-    row = context.search[0]
-    sent = "\n".join(m.content for m in candidate.prompt.template(("input",)).render(row))
-    text, note = sent.index("Text number"), sent.index(row.inputs["input"])
-    assert (text < note) is (position in ("as_is", "q_begin"))
-    assert sent.startswith("Be exact.")
+def test_opro_2h_06_nothing_is_said_of_exemplars_that_is_not_so() -> None:
+    meta = metas(run(settings(meta_prompt="bracketed", steps=1)))[0]
+    assert not re.search("wrong|incorrect|mistake|miss", meta)
+
+
+def test_opro_2h_09_exemplars_depend_on_the_seed_of_the_study() -> None:
+    first, second = (metas(run(settings(steps=1), sample_context(1200, seed=seed)))[0] for seed in (1, 2))
+    assert first != second
+
+
+@pytest.mark.parametrize("position", ["as_is", "before_q", "q_begin", "q_end", "a_begin"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_opro_2b_positions_in_a_search(profile: str, position: str) -> None:
+    context = sample_context(600)
+    simulation = run(settings(profile, position=position, steps=2), context)
+    seed, candidate = evaluates(simulation)[0].candidates[0].prompt, evaluates(simulation)[-1].candidates[0].prompt
     if position == "a_begin":
-        assert candidate.prompt.instruction == seed.instruction
-        assert sent.endswith("Kind: Text number a.")
-        assert evaluates(simulation)[0].candidates[0].prompt == seed
-    if position in ("as_is", "q_begin"):
-        assert candidate.prompt == seed.replace(instruction="Text number a.")
+        assert candidate.replace(answer_cue="Kind:") == seed == context.seeds[0]
+        assert candidate.answer_cue.startswith("Kind: Text number")
+        assert "the opening words of the answer" in metas(simulation)[0]
+    else:
+        assert candidate.replace(instruction=seed.instruction) == seed
+        assert seed.replace(layout=context.seeds[0].layout) == context.seeds[0]
 
 
 def test_a_position_needs_parts_that_may_change() -> None:
-    with pytest.raises(ConfigError, match="position = q_end changes the layout"):
-        run(settings(position="q_end"), sample_context(300, editable=("instruction",)))
+    for position in ("before_q", "q_begin", "q_end"):
+        with pytest.raises(ConfigError, match=f"position = {position} changes the layout"):
+            run(settings(position=position), sample_context(300, editable=("instruction",)))
     with pytest.raises(ConfigError, match="changes the answer_cue"):
-        run(settings(position="a_begin"), sample_context(300, editable=("instruction",)))
-    assert run(settings(position="q_begin"), sample_context(300, editable=("instruction",))).recommendations
+        settings(position="a_begin").estimate(sample_context(300, editable=("instruction",)))
+    assert run(settings("recommended"), sample_context(300, editable=("instruction",))).recommendations
 
 
 def test_exemplars_can_come_first_and_the_task_can_be_told() -> None:
