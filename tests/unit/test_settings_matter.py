@@ -29,7 +29,7 @@ APO: Trials = {
     "reject_on_errors": ({"fit_to_plan": False}, True),
     "critique_without_errors": ({}, True),
     "selector": ({}, "ucb"),
-    "exploration": ({"selector": "ucb"}, 3.0),
+    "exploration": ({"selector": "ucb", "pulls_per_candidate": 40}, 0.0),
     "selector_budget": ({}, 100),
     "fit_to_plan": ({}, False),
     "pulls_per_candidate": ({}, 16),
