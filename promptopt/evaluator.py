@@ -4,38 +4,33 @@ What the store already knows is not called again; what comes in is stored before
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence, Set
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from promptopt.ask import Evaluate
 from promptopt.backends.base import Backend, Reply, Request
 from promptopt.errors import ConfigError, MetricError, ReplayError
-from promptopt.evaluation import Evaluation, Outcome
+from promptopt.evaluation import Evaluation, Outcome, Status
 from promptopt.example import Example
+from promptopt.garbage import uncollected
 from promptopt.ids import content_hash
 from promptopt.layout import Template
 from promptopt.ledger import Ledger
 from promptopt.prompt import Prompt
+from promptopt.sheet import Pair, Sheet
 from promptopt.store.buffer import OutcomeBuffer
 from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
 from promptopt.store.store import Store
 from promptopt.task import Task
 
+AT_ONCE = 2_000
+
 CacheMode = Literal["on", "off"]
 Tick = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One prompt on one example, with the key under which its outcome is stored, and which draw of it is wanted."""
-
-    prompt: Prompt
-    template: Template
-    example: Example
-    key: str
-    repeat: int
 
 
 class Evaluator:
@@ -83,19 +78,28 @@ class Evaluator:
             MetricError: An output could not be scored; it is stored, and scored again when the study goes on.
         """
         self.store.put_prompts([candidate.prompt for ask in asks.values() for candidate in ask.candidates])
-        pairs = {path: self.pairs(ask) for path, ask in asks.items()}
-        wanted = {pair.key: pair for group in pairs.values() for pair in group}
-        known = self._recall(wanted)
-        missing = [pair for key, pair in wanted.items() if key not in known]
-
-        def tick(done: int) -> None:
-            if on_tick:
-                on_tick(len(wanted) - len(missing) + done, len(wanted))
-
-        known |= self._call(missing, tick)
-        for path, group in pairs.items():
-            self._consume(path, group, known)
-        return {path: _evaluations(ask, pairs[path], known) for path, ask in asks.items()}
+        sheet = Sheet(asks)
+        twins: list[tuple[Pair, Pair]] = []
+        buffer = OutcomeBuffer(self.store)
+        requests = ((pair, self._request(pair)) for pair in self._unknown(asks, sheet, twins))
+        try:
+            with closing(self.ledger.run(self.backend, requests)) as arrivals:
+                for arrival in arrivals:
+                    if arrival is not None:
+                        pair, reply = arrival
+                        row = self._row(pair, reply)
+                        sheet.put(pair, _outcome(row, self._scored(row, pair.example, buffer)))
+                    if on_tick:
+                        on_tick(sheet.n_done + len(twins), sheet.n)
+                    buffer.tick()
+        finally:
+            buffer.flush()
+        self._take_first_ones(asks, sheet, buffer.dropped)
+        for twin, first in twins:
+            sheet.put(twin, sheet[first])
+        for path, ask in asks.items():
+            self._consume(path, ask, sheet)
+        return {path: sheet.evaluations(path) for path in asks}
 
     def recorded(self, path: str, ask: Evaluate) -> tuple[Evaluation, ...]:
         """Return the answer that the journal holds for this ask, without any call.
@@ -103,29 +107,28 @@ class Evaluator:
         Raises:
             ReplayError: The prompts render to other requests than when it was answered.
         """
-        group = self.pairs(ask)
-        rows = self.store.consumed_outcomes(self.study_id, path, self.task.metric.key)
-        found = {row.request_key: _outcome(row, score) for row, score in rows}
-        known = {p.key: found.get(p.key) or found.get(self._failed_key(p)) for p in group}
-        if None in known.values():
-            raise ReplayError(
-                f"Ask {path} was answered for other requests than its prompts make now: the layout, the cache mode or "
-                "this release differs from when the study was made; start a new one from it with --fork."
-            )
-        return _evaluations(ask, group, {key: outcome for key, outcome in known.items() if outcome})
+        found = self.store.consumed_outcomes(self.study_id, path, self.task.metric.key)
+        sheet = Sheet({path: ask})
+        for pair in self.pairs(ask, path):
+            outcome = found.get(pair.key) or found.get(self._failed_key(pair))
+            if outcome is None:
+                raise ReplayError(
+                    f"Ask {path} was answered for other requests than its prompts make now: the layout, the cache mode "
+                    "or this release differs from when the study was made; start a new one from it with --fork."
+                )
+            sheet.put(pair, outcome)
+        return sheet.evaluations(path)
 
-    def pairs(self, ask: Evaluate) -> list[Pair]:
+    def pairs(self, ask: Evaluate, path: str = "") -> Iterator[Pair]:
         """Return the product of an ask's two lists, grouped by prompt."""
-        pairs: list[Pair] = []
+        place = itertools.count()
         for candidate in ask.candidates:
             template, prefix = self._template(candidate.prompt)
             draw = f"#{ask.repeat}" if ask.repeat else ""
-            head = hashlib.blake2b((prefix + draw).encode(), digest_size=16)
+            beginning = prefix + draw
             for example in ask.examples:
-                digest = head.copy()
-                digest.update(example.id.encode())
-                pairs.append(Pair(candidate.prompt, template, example, digest.hexdigest(), ask.repeat))
-        return pairs
+                key = hashlib.blake2b((beginning + example.id).encode(), digest_size=16).hexdigest()
+                yield Pair(path, next(place), candidate.prompt, template, example, key, ask.repeat)
 
     def _template(self, prompt: Prompt) -> tuple[Template, str]:
         if prompt.id not in self._templates:
@@ -136,47 +139,64 @@ class Evaluator:
             self._templates[prompt.id] = template, content_hash(template.digest, self._model_key, sampling, *own)
         return self._templates[prompt.id]
 
-    def _recall(self, wanted: Mapping[str, Pair]) -> dict[str, Outcome]:
-        rows = self.store.find_outcomes(list(wanted))
-        metric = self.task.metric
-        scores = self.store.scores(list(rows), metric.key)
-        fresh = []
-        for key, row in rows.items():
-            if key not in scores and (score := self._score(row, wanted[key].example)):
-                scores[key] = score
-                fresh.append(score)
-        self.store.add_outcomes([], fresh, [])
-        return {key: _outcome(row, scores.get(key)) for key, row in rows.items()}
+    def _unknown(self, asks: Mapping[str, Evaluate], sheet: Sheet, twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
+        """Return the pairs that have to be called, as they are wanted, and write down what the store knows.
 
-    def _call(self, missing: Sequence[Pair], on_done: Callable[[int], None]) -> dict[str, Outcome]:
-        known: dict[str, Outcome] = {}
-        buffer = OutcomeBuffer(self.store)
-        requests = ((pair, self._request(pair)) for pair in missing)
-        try:
-            with closing(self.ledger.run(self.backend, requests)) as arrivals:
-                for arrival in arrivals:
-                    if arrival is not None:
-                        pair, reply = arrival
-                        row = self._row(pair, reply)
-                        score = self._scored(row, pair.example, buffer)
-                        known[pair.key] = _outcome(row, score)
-                    on_done(len(known))
-                    buffer.tick()
-        finally:
-            buffer.flush()
-        return known | self._first_ones(missing, known, buffer.dropped)
+        A pair that makes the same request as an earlier one is a twin of it and waits for its outcome.
+        """
+        pairs = self._distinct(asks, twins)
+        while batch := _batch(pairs):
+            yield from self._recall(batch, sheet)
 
-    def _first_ones(
-        self, missing: Sequence[Pair], known: Mapping[str, Outcome], dropped: Set[str]
-    ) -> dict[str, Outcome]:
-        """Return the outcomes that the store kept instead of those that came, as replaying will find them.
+    def _recall(self, batch: list[Pair], sheet: Sheet) -> list[Pair]:
+        """Write down what the store knows of these pairs, and return the others."""
+        with uncollected():
+            stored = self.store.recall([pair.key for pair in batch], self.task.metric.key)
+            fresh, unknown = [], []
+            for pair in batch:
+                outcome = stored.get(pair.key)
+                if outcome is None:
+                    unknown.append(pair)
+                    continue
+                if outcome.score is None and (
+                    score := self._score(pair.key, outcome.status, outcome.output, pair.example)
+                ):
+                    fresh.append(score)
+                    outcome = replace(outcome, score=score.value, feedback=score.feedback)
+                sheet.put(pair, outcome)
+            self.store.add_outcomes([], fresh, [])
+        return unknown
+
+    def _distinct(self, asks: Mapping[str, Evaluate], twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
+        everything = (pair for path, ask in asks.items() for pair in self.pairs(ask, path))
+        beginnings = [self._template(candidate.prompt)[1] for ask in asks.values() for candidate in ask.candidates]
+        if len(set(beginnings)) == len(beginnings):  # as nearly always; then no two requests can be the same
+            yield from everything
+            return
+        firsts: dict[str, Pair] = {}
+        for pair in everything:
+            if pair.key in firsts:
+                twins.append((pair, firsts[pair.key]))
+            else:
+                firsts[pair.key] = pair
+                yield pair
+
+    def _take_first_ones(self, asks: Mapping[str, Evaluate], sheet: Sheet, dropped: Set[str]) -> None:
+        """Put down the outcomes that the store kept instead of those that came, as replaying will find them.
 
         Another study may have stored its own outcome of a request first, and this one an earlier failure.
         """
-        failed = {self._failed_key(p): p.key for p in missing if known[p.key].status == "failed"}
-        kept = self.store.find_outcomes([*failed, *dropped], failed=True)
-        scores = self.store.scores(list(dropped), self.task.metric.key)
-        return {failed.get(key, key): _outcome(row, scores.get(key)) for key, row in kept.items()}
+        if not dropped and not sheet.n_failed:
+            return
+        doubtful = {
+            self._stored_key(pair, sheet[pair]): pair
+            for path, ask in asks.items()
+            for pair in self.pairs(ask, path)
+            if (outcome := sheet[pair]) and (outcome.status == "failed" or pair.key in dropped)
+        }
+        kept = self.store.recall(list(doubtful), self.task.metric.key, failed=True)
+        for key, outcome in kept.items():
+            sheet.put(doubtful[key], outcome)
 
     def _request(self, pair: Pair) -> Request:
         decoding = self.task.decoding
@@ -201,7 +221,7 @@ class Evaluator:
             model_key=self._model_key,
             repeat=pair.repeat,
             status=reply.status,
-            output=reply.text,
+            output=sys.intern(reply.text),  # a classifier says the same few words thousands of times
             usage=reply.usage,
             attempts=reply.attempts,
             study_id=self.study_id,
@@ -211,57 +231,52 @@ class Evaluator:
     def _scored(self, row: OutcomeRow, example: Example, buffer: OutcomeBuffer) -> ScoreRow | None:
         """Score an outcome that has just come and store both; it is paid, so it is stored whatever the metric says."""
         try:
-            score = self._score(row, example)
+            score = self._score(row.request_key, row.status, row.output, example)
         except MetricError:
             buffer.add(row)
             raise
         buffer.add(row, score)
         return score
 
-    def _score(self, row: OutcomeRow, example: Example) -> ScoreRow | None:
-        if row.status != "ok" and not (row.status == "truncated" and self.task.decoding.score_truncated):
+    def _score(self, key: str, status: Status, output: str, example: Example) -> ScoreRow | None:
+        if status != "ok" and not (status == "truncated" and self.task.decoding.score_truncated):
             return None
-        score = self.task.metric.score(row.output, example)
+        score = self.task.metric.score(output, example)
         if not 0 <= score.value <= 1:  # also true of NaN
             raise MetricError(
                 f"the metric {self.task.metric.name} gave {score.value} for example {example.id[:8]}, which is not "
                 "from 0 to 1; scale it."
             )
-        return ScoreRow(row.request_key, self.task.metric.key, score.value, score.feedback)
+        return ScoreRow(key, self.task.metric.key, score.value, score.feedback)
+
+    def _stored_key(self, pair: Pair, outcome: Outcome) -> str:
+        return pair.key if outcome.status != "failed" else self._failed_key(pair)
 
     def _failed_key(self, pair: Pair) -> str:
         # A failure belongs to the study that saw it and must never answer somebody else's question.
         return content_hash(pair.key, self.study_id)
 
-    def _consume(self, path: str, group: Sequence[Pair], known: Mapping[str, Outcome]) -> None:
-        keys = (p.key if known[p.key].status != "failed" else self._failed_key(p) for p in group)
-        rows = [ConsumedRow(self.study_id, path, key, p.prompt.id) for key, p in zip(keys, group, strict=True)]
-        self.store.add_outcomes([], [], rows)
+    def _consume(self, path: str, ask: Evaluate, sheet: Sheet) -> None:
+        pairs = self.pairs(ask, path)
+        while batch := _batch(pairs):
+            with uncollected():
+                rows = [ConsumedRow(self.study_id, path, self._stored_key(p, sheet[p]), p.prompt.id) for p in batch]
+                self.store.add_outcomes([], [], rows)
 
 
 def _outcome(row: OutcomeRow, score: ScoreRow | None) -> Outcome:
     return Outcome(
-        prompt_id=row.prompt_id,
-        example_id=row.example_id,
-        status=row.status,
-        output=row.output,
-        score=score.value if score else None,
-        feedback=score.feedback if score else row.error,
-        usage=row.usage,
+        row.prompt_id,
+        row.example_id,
+        row.status,
+        row.output,
+        score.value if score else None,
+        score.feedback if score else row.error,
+        row.usage,
     )
 
 
-def _evaluations(ask: Evaluate, group: Sequence[Pair], known: Mapping[str, Outcome]) -> tuple[Evaluation, ...]:
-    width = len(ask.examples)
-    evaluations = []
-    for index, candidate in enumerate(ask.candidates):
-        outcomes = (_of_pair(known[pair.key], pair) for pair in group[index * width : (index + 1) * width])
-        evaluations.append(Evaluation(candidate.id, tuple(outcomes)))
-    return tuple(evaluations)
-
-
-def _of_pair(outcome: Outcome, pair: Pair) -> Outcome:
-    """Return the outcome under the ids of the pair: two prompts may render to the same request."""
-    if outcome.prompt_id == pair.prompt.id and outcome.example_id == pair.example.id:
-        return outcome
-    return replace(outcome, prompt_id=pair.prompt.id, example_id=pair.example.id)
+def _batch(pairs: Iterator[Pair]) -> list[Pair]:
+    """Take the next pairs."""
+    with uncollected():
+        return list(itertools.islice(pairs, AT_ONCE))

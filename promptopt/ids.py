@@ -4,9 +4,12 @@ Every id in promptopt is a hash of what it names, so equal things meet and posit
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+HASHED_AT_ONCE = 1_000
 
 
 def canonical_json(value: Any) -> str:
@@ -24,8 +27,22 @@ def canonical_json(value: Any) -> str:
 
 def content_hash(*values: Any) -> str:
     """Return 32 hex digits that name these values: BLAKE2b-128 of their canonical JSON."""
-    text = canonical_json(values)
+    text = _ENCODER.encode(values)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def nested_hash(groups: Iterable[Iterable[Any]]) -> str:
+    """Return the ``content_hash`` of a list of lists, without its whole text in memory."""
+    digest = hashlib.blake2b(b"[[", digest_size=16)
+    for place, group in enumerate(groups):
+        digest.update(b",[" if place else b"[")
+        items = iter(group)
+        for number, batch in enumerate(iter(lambda: list(itertools.islice(items, HASHED_AT_ONCE)), [])):  # noqa: B023
+            text = ("," if number else "") + canonical_json(batch)[1:-1]
+            digest.update(text.encode("utf-8", "surrogatepass"))
+        digest.update(b"]")
+    digest.update(b"]]")
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from promptopt.ask import Ask, Evaluate, Recommend, Write
 from promptopt.errors import ReplayError, StrategyError
 from promptopt.evaluation import Evaluation
 from promptopt.evaluator import Evaluator
-from promptopt.ids import content_hash
+from promptopt.ids import content_hash, nested_hash
 from promptopt.store.rows import AskRow
 from promptopt.store.store import Store
 from promptopt.writer import Writer
@@ -113,7 +113,7 @@ def _row(number: int, path: str, ask: Ask[Any]) -> AskRow:
 def _digest(answer: Any) -> str:
     """Return the hash of what an answer says; what it took to get it does not count."""
     if isinstance(answer, tuple):
-        return content_hash([[_outcome(o) for o in e.outcomes] for e in answer if isinstance(e, Evaluation)])
+        return nested_hash(map(_outcome, e.outcomes) for e in answer if isinstance(e, Evaluation))
     return content_hash([answer.texts, answer.failed] if answer is not None else None)
 
 

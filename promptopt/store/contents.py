@@ -48,14 +48,16 @@ class Contents(Database):
         Commits:
             All of it at once.
         """
-        rows = [(split, example) for split in SPLITS for example in dataset.split(split)]
+        n = sum(len(dataset.split(split)) for split in SPLITS)
         count = select(func.count()).where(schema.memberships.c.dataset == dataset.hash)
         with self._reading() as connection:
-            if connection.scalar(count) == len(rows):
+            if connection.scalar(count) == n:
                 return
+        rows = [(split, example) for split in SPLITS for example in dataset.split(split)]
         with self._writing() as connection:
-            connection.exec_driver_sql(INSERT_EXAMPLE, [(e.id, to_json(_body(e))) for _, e in rows])
-            connection.exec_driver_sql(INSERT_MEMBER, [(dataset.hash, split, e.id) for split, e in rows])
+            for batch in dialect.in_batches(rows):
+                connection.exec_driver_sql(INSERT_EXAMPLE, [(e.id, to_json(_body(e))) for _, e in batch])
+                connection.exec_driver_sql(INSERT_MEMBER, [(dataset.hash, split, e.id) for split, e in batch])
 
     def examples(self, ids: Iterable[str]) -> dict[str, Example]:
         """Return examples by id; ids that are not known are missing from it."""

@@ -3,6 +3,7 @@
 A second database means a second file like this one, and the store's contract tests passing on it.
 """
 
+import json
 import os
 import re
 import sqlite3
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Column, Connection, Insert, Table
@@ -20,8 +21,11 @@ from sqlalchemy.pool import NullPool
 
 from promptopt.errors import StoreError
 
+T = TypeVar("T")
+
 BUSY_TIMEOUT_S = 30.0
 IN_BATCH = 500
+IN_LIST = "(SELECT value FROM json_each(?))"
 
 MOUNTS = Path("/proc/mounts")
 # SQLite's locks and shared memory do not hold between machines, so two hosts could spoil the file unseen.
@@ -175,8 +179,13 @@ def upsert(table: Table) -> Insert:
     return statement.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
-def in_batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut keys into lists short enough for one IN."""
+def as_list(keys: Sequence[str]) -> str:
+    """Return keys as the one value that ``IN_LIST`` takes: any number of them, and one statement for all numbers."""
+    return json.dumps(keys)
+
+
+def in_batches(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut keys, or rows, into lists short enough for one statement."""
     return (keys[start : start + IN_BATCH] for start in range(0, len(keys), IN_BATCH))
 
 

@@ -1,11 +1,14 @@
 """Outcomes: what models said and what metrics made of it; the cache that all studies of a store share."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from promptopt.budget import Usage
+from promptopt.evaluation import Outcome
+from promptopt.garbage import uncollected
 from promptopt.store import dialect, schema
 from promptopt.store.database import Database, from_text, to_text
 from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
@@ -34,6 +37,14 @@ OUTCOME = (
 INSERT_OUTCOME = dialect.insert_new_sql(OUTCOME)
 INSERT_SCORE = dialect.insert_new_sql((_s.request_key, _s.metric_key, _s.value, _s.feedback))
 INSERT_CONSUMED = dialect.insert_new_sql((_c.study, _c.path, _c.request_key, _c.prompt))
+# In SQL's own words, since what compiling a statement and naming its columns takes is more than SQLite itself takes.
+_KNOWN = (
+    "SELECT o.request_key, o.prompt, o.example, o.status, o.output, s.value, coalesce(s.feedback, o.error), "
+    "o.prompt_tokens, o.completion_tokens, o.cached_tokens, o.cost_usd, o.seconds FROM outcomes o "
+    "LEFT JOIN scores s ON s.request_key = o.request_key AND s.metric_key = ? WHERE o.request_key IN "
+)
+RECALL = _KNOWN + dialect.IN_LIST
+RECALL_CONSUMED = _KNOWN + "(SELECT request_key FROM consumed WHERE study = ? AND path = ?)"  # noqa: S608
 insert_consumed = dialect.insert_new(schema.consumed).values(
     study=bindparam("study"),
     path=bindparam("path"),
@@ -114,29 +125,24 @@ class Outcomes(Database):
             wanted = select(_c.request_key).where(_c.study == study_id, _c.path == path).distinct()
             return sorted(connection.scalars(wanted))
 
-    def consumed_outcomes(
-        self, study_id: int, path: str, metric_key: str | None
-    ) -> list[tuple[OutcomeRow, ScoreRow | None]]:
-        """Return the outcomes that an ask used, each with its score under a metric, ordered by request key.
+    def recall(self, request_keys: Sequence[str], metric_key: str, *, failed: bool = False) -> dict[str, Outcome]:
+        """Return the outcomes that are known, by request key, each with its score under a metric if it has one.
 
-        The prompt id of each is that of the prompt that was asked about.
+        Args:
+            request_keys: Of the outcomes wanted.
+            metric_key: Of the score wanted.
+            failed: Whether failed ones are wanted too, which answer nobody but the study that saw them.
         """
-        scored = and_(_s.request_key == _o.request_key, _s.metric_key == metric_key)
-        joined = schema.consumed.join(schema.outcomes, _o.request_key == _c.request_key)
         with self._reading() as connection:
-            rows = connection.execute(
-                select(*OUTCOME, _c.prompt, _s.value, _s.feedback)
-                .select_from(joined.outerjoin(schema.scores, scored))
-                .where(_c.study == study_id, _c.path == path)
-                .order_by(_c.request_key, _c.prompt)
-            ).all()
-        return [
-            (
-                _outcome_row(row, prompt_id),
-                None if value is None else ScoreRow(row[0], metric_key or "", value, from_text(feedback)),
-            )
-            for *row, prompt_id, value, feedback in rows
-        ]
+            rows = connection.exec_driver_sql(RECALL, (metric_key, dialect.as_list(request_keys))).all()
+        return {row[0]: _scored_outcome(row) for row in rows if failed or row[3] != "failed"}
+
+    def consumed_outcomes(self, study_id: int, path: str, metric_key: str) -> dict[str, Outcome]:
+        """Return the outcomes that an ask used, by request key, each with its score under a metric if it has one."""
+        with self._reading() as connection:
+            rows = connection.exec_driver_sql(RECALL_CONSUMED, (metric_key, study_id, path))
+            with uncollected():
+                return {row[0]: _scored_outcome(row) for row in rows}
 
 
 def _other_output(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str]:
@@ -151,8 +157,7 @@ def _other_output(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str
 
 
 def _insert_consumed(connection: Connection, uses: Sequence[ConsumedRow]) -> None:
-    named = [(use.study_id, use.path, use.request_key, use.prompt_id) for use in uses if use.prompt_id]
-    if named:
+    if named := [use for use in uses if use.prompt_id]:
         connection.exec_driver_sql(INSERT_CONSUMED, named)
     if nameless := [use for use in uses if not use.prompt_id]:
         rows = [{"study": use.study_id, "path": use.path, "request_key": use.request_key} for use in nameless]
@@ -194,6 +199,11 @@ def _outcome_row(row: Sequence[Any], prompt_id: str | None = None) -> OutcomeRow
         row[13],
         from_text(row[14]),
     )
+
+
+def _scored_outcome(row: Sequence[Any]) -> Outcome:
+    usage = Usage(row[7], row[8], row[9], row[10], row[11])
+    return Outcome(row[1], row[2], row[3], sys.intern(from_text(row[4])), row[5], from_text(row[6]), usage)
 
 
 def _score_values(score: ScoreRow) -> tuple[Any, ...]:

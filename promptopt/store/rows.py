@@ -5,7 +5,7 @@ Mappings in them hold plain JSON data; times are UTC in ISO 8601 and set by the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from promptopt.budget import Usage
 from promptopt.evaluation import Status
@@ -120,8 +120,7 @@ class ScoreRow:
     feedback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumedRow:
+class ConsumedRow(NamedTuple):  # as its table takes it, for there is one for every evaluation
     """An outcome, new or cached, that an ask of a study used.
 
     Args:

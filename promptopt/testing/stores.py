@@ -174,20 +174,31 @@ class StoreContract:
         assert store.scores(keys, "f1") == {keys[0]: ScoreRow(keys[0], "f1", 0.25)}
 
     def test_consumed_outcomes(self, store: Store) -> None:
-        """An ask's outcomes come back with their scores, for the prompt that was asked about."""
+        """An ask's outcomes come back with their scores under the metric that is named."""
         study_id = filled(store)
         rows = outcome_rows(study_id)
         assert store.consumed(study_id, "1") == sorted(row.request_key for row in rows)
-        pairs = {row.request_key: (row, score) for row, score in zip(rows, score_rows(rows), strict=True)}
+        keys = [row.request_key for row in rows]
         found = store.consumed_outcomes(study_id, "1", METRIC)
-        assert {row.request_key: (row, score) for row, score in found} == pairs
-        assert all(score is None for _, score in store.consumed_outcomes(study_id, "1", None))
+        assert found == store.recall([*keys, "unknown"], METRIC)
+        assert {key: outcome.score for key, outcome in found.items()} == {
+            score.request_key: score.value for score in score_rows(rows)
+        }
+        assert [(o.prompt_id, o.example_id, o.status, o.output, o.usage) for o in map(found.get, keys) if o] == [
+            (row.prompt_id, row.example_id, row.status, row.output, row.usage) for row in rows
+        ]
+        assert {outcome.score for outcome in store.consumed_outcomes(study_id, "1", "another").values()} == {None}
         alike = ConsumedRow(study_id, "1", rows[0].request_key, PROMPTS[1].id)
         store.add_outcomes([], [], [alike, alike])
-        found = store.consumed_outcomes(study_id, "1", METRIC)
-        ids = [row.prompt_id for row, _ in found if row.request_key == rows[0].request_key]
-        assert sorted(ids) == sorted(prompt.id for prompt in PROMPTS)
-        assert len(store.consumed(study_id, "1")) == len(rows)
+        assert store.consumed_outcomes(study_id, "1", METRIC) == found
+
+    def test_failed_outcomes_are_recalled_where_they_are_wanted(self, store: Store) -> None:
+        """They say why they failed, and answer nobody who does not ask for them."""
+        row = outcome_rows(filled(store))[0]
+        failed = replace(row, request_key="failed", status="failed", output="", error="time out")
+        store.add_outcomes([failed], [], [])
+        assert store.recall(["failed"], METRIC) == {}
+        assert store.recall(["failed"], METRIC, failed=True)["failed"].feedback == "time out"
 
     def test_rows_of_unknown_things_are_refused_whole(self, store: Store) -> None:
         """A batch with one bad row stores nothing of itself."""

@@ -306,7 +306,7 @@ def test_asks_side_by_side_share_their_calls(store: Store) -> None:
     answers = bench.evaluator.answer(asks, lambda done, total: seen.append((done, total)))
     assert bench.n_asked == 4 + 3
     assert answers["0/1"][0].outcomes[:2] == answers["0/0"][0].outcomes[1:]
-    assert seen[-1] == (7, 7)
+    assert seen[-1] == (9, 9)
     assert seen == sorted(seen)
 
 

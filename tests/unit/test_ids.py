@@ -4,8 +4,10 @@ from collections import OrderedDict
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from promptopt.ids import canonical_json, content_hash
+from promptopt.ids import canonical_json, content_hash, nested_hash
 
 
 def test_the_form_is_fixed_for_ever() -> None:
@@ -39,3 +41,12 @@ def test_what_is_no_plain_data_is_refused() -> None:
 
 def test_lone_surrogates_have_an_id() -> None:
     assert content_hash("\ud83d") != content_hash("\ude00")
+
+
+@given(
+    st.lists(st.lists(st.lists(st.text() | st.floats(allow_nan=False, allow_infinity=False)), max_size=5), max_size=5)
+)
+def test_a_nested_list_has_the_same_hash_by_parts(groups: list[list[list[object]]]) -> None:
+    assert nested_hash(iter(group) for group in groups) == content_hash(groups)
+    many = [[["x", n] for n in range(2_500)], *groups]
+    assert nested_hash(many) == content_hash(many)
