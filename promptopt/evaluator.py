@@ -16,7 +16,7 @@ from promptopt.backends.base import Backend, Reply, Request
 from promptopt.errors import ConfigError, MetricError, ReplayError
 from promptopt.evaluation import Evaluation, Outcome, Status
 from promptopt.example import Example
-from promptopt.garbage import uncollected
+from promptopt.garbage import seldom_collected
 from promptopt.ids import content_hash
 from promptopt.layout import Template
 from promptopt.ledger import Ledger
@@ -68,6 +68,7 @@ class Evaluator:
         self._max_tokens = max(task.decoding.max_tokens, longest)
         self._templates: dict[str, tuple[Template, str]] = {}
 
+    @seldom_collected()
     def answer(self, asks: Mapping[str, Evaluate], on_tick: Tick | None = None) -> dict[str, tuple[Evaluation, ...]]:
         """Answer asks that are open side by side, by their journal paths.
 
@@ -101,6 +102,7 @@ class Evaluator:
             self._consume(path, ask, sheet)
         return {path: sheet.evaluations(path) for path in asks}
 
+    @seldom_collected()
     def recorded(self, path: str, ask: Evaluate) -> tuple[Evaluation, ...]:
         """Return the answer that the journal holds for this ask, without any call.
 
@@ -150,21 +152,18 @@ class Evaluator:
 
     def _recall(self, batch: list[Pair], sheet: Sheet) -> list[Pair]:
         """Write down what the store knows of these pairs, and return the others."""
-        with uncollected():
-            stored = self.store.recall([pair.key for pair in batch], self.task.metric.key)
-            fresh, unknown = [], []
-            for pair in batch:
-                outcome = stored.get(pair.key)
-                if outcome is None:
-                    unknown.append(pair)
-                    continue
-                if outcome.score is None and (
-                    score := self._score(pair.key, outcome.status, outcome.output, pair.example)
-                ):
-                    fresh.append(score)
-                    outcome = replace(outcome, score=score.value, feedback=score.feedback)
-                sheet.put(pair, outcome)
-            self.store.add_outcomes([], fresh, [])
+        stored = self.store.recall([pair.key for pair in batch], self.task.metric.key)
+        fresh, unknown = [], []
+        for pair in batch:
+            outcome = stored.get(pair.key)
+            if outcome is None:
+                unknown.append(pair)
+                continue
+            if outcome.score is None and (score := self._score(pair.key, outcome.status, outcome.output, pair.example)):
+                fresh.append(score)
+                outcome = replace(outcome, score=score.value, feedback=score.feedback)
+            sheet.put(pair, outcome)
+        self.store.add_outcomes([], fresh, [])
         return unknown
 
     def _distinct(self, asks: Mapping[str, Evaluate], twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
@@ -259,9 +258,8 @@ class Evaluator:
     def _consume(self, path: str, ask: Evaluate, sheet: Sheet) -> None:
         pairs = self.pairs(ask, path)
         while batch := _batch(pairs):
-            with uncollected():
-                rows = [ConsumedRow(self.study_id, path, self._stored_key(p, sheet[p]), p.prompt.id) for p in batch]
-                self.store.add_outcomes([], [], rows)
+            rows = [ConsumedRow(self.study_id, path, self._stored_key(p, sheet[p]), p.prompt.id) for p in batch]
+            self.store.add_outcomes([], [], rows)
 
 
 def _outcome(row: OutcomeRow, score: ScoreRow | None) -> Outcome:
@@ -278,5 +276,4 @@ def _outcome(row: OutcomeRow, score: ScoreRow | None) -> Outcome:
 
 def _batch(pairs: Iterator[Pair]) -> list[Pair]:
     """Take the next pairs."""
-    with uncollected():
-        return list(itertools.islice(pairs, AT_ONCE))
+    return list(itertools.islice(pairs, AT_ONCE))

@@ -38,24 +38,20 @@ class Pair(NamedTuple):  # made for every evaluation, and a dataclass takes thri
 
 
 class Sheet:
-    """Outcomes by ask and place.
+    """Outcomes by ask and place; of ``n`` pairs ``n_done`` are there, ``n_failed`` of them failed.
 
     Args:
         asks: What is to be answered, by journal path.
     """
 
     def __init__(self, asks: Mapping[str, Evaluate]) -> None:
+        self.n = sum(len(ask.candidates) * len(ask.examples) for ask in asks.values())
         self.n_done = 0
         self.n_failed = 0
         self._asks = asks
         self._outcomes: dict[str, list[Outcome | None]] = {
             path: [None] * (len(ask.candidates) * len(ask.examples)) for path, ask in asks.items()
         }
-
-    @property
-    def n(self) -> int:
-        """How many pairs there are."""
-        return sum(map(len, self._outcomes.values()))
 
     def put(self, pair: Pair, outcome: Outcome) -> None:
         """Write an outcome down under the ids of its pair: two prompts may render to the same request."""

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, bindparam, select
 
 from promptopt.budget import Usage
 from promptopt.evaluation import Outcome
-from promptopt.garbage import uncollected
 from promptopt.store import dialect, schema
 from promptopt.store.database import Database, from_text, to_text
 from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
@@ -140,9 +139,8 @@ class Outcomes(Database):
     def consumed_outcomes(self, study_id: int, path: str, metric_key: str) -> dict[str, Outcome]:
         """Return the outcomes that an ask used, by request key, each with its score under a metric if it has one."""
         with self._reading() as connection:
-            rows = connection.exec_driver_sql(RECALL_CONSUMED, (metric_key, study_id, path))
-            with uncollected():
-                return {row[0]: _scored_outcome(row) for row in rows}
+            rows = connection.exec_driver_sql(RECALL_CONSUMED, (metric_key, study_id, path)).all()
+        return {row[0]: _scored_outcome(row) for row in rows}
 
 
 def _other_output(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str]:
