@@ -25,7 +25,7 @@ T = TypeVar("T")
 Answer = Callable[[Request], Coroutine[Any, Any, Reply]]
 
 TICK_S = 0.025
-GATHER_S = 0.005
+GATHER_S = 0.01
 CANCEL_S = 1.0
 CLOSED = "This backend was closed; open it again."
 
@@ -154,7 +154,7 @@ class _Crew(Generic[K]):
 
     Args:
         answer: Makes one reply.
-        enough: How many replies are a handful; fewer are one after 5 ms, or when nothing else is open.
+        enough: How many replies are a handful; fewer are one after 10 ms, or when nothing else is open.
     """
 
     def __init__(self, answer: Answer, enough: int) -> None:

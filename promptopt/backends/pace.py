@@ -9,6 +9,7 @@ import time
 from collections import deque
 from email.utils import parsedate_to_datetime
 from types import TracebackType
+from typing import Any
 
 from promptopt.errors import FatalBackendError
 
@@ -149,11 +150,10 @@ class Pace:
         if not self._in_flight:
             self._looking = False
             return
-        loop = asyncio.get_running_loop()
         for place in self._in_flight:
-            if not place.clock.expired() and time.monotonic() - place.began_at > self._patience_s(place):
-                place.clock.reschedule(loop.time())
-        loop.call_later(min(LOOK_S, self._timeout_s / 4), self._look)
+            if not place.is_ended and time.monotonic() - place.began_at > self._patience_s(place):
+                place.end()
+        asyncio.get_running_loop().call_later(min(LOOK_S, self._timeout_s / 4), self._look)
 
     def _patience_s(self, place: "Place") -> float:
         latency = self._latencies.get(place.size_class)
@@ -180,25 +180,28 @@ class Pace:
 class Place:
     """One call in flight; entered when it may be sent, left when it has come back.
 
+    It ends its task as ``asyncio.timeout`` does, but without a timer of its own: one look for all is cheaper.
+
     Args:
         pace: Whose it is.
         size_class: The class of calls that take about as long.
         overdue: How many attempts of its request were overdue.
     """
 
-    __slots__ = ("began_at", "clock", "held_s", "overdue", "pace", "size_class")
+    __slots__ = ("began_at", "held_s", "is_ended", "overdue", "pace", "size_class", "task")
 
     def __init__(self, pace: Pace, size_class: int, overdue: int) -> None:
         self.pace = pace
         self.size_class = size_class
         self.overdue = overdue
-        self.clock = asyncio.timeout(None)
+        self.is_ended = False
+        self.task: asyncio.Task[Any] | None = None
         self.began_at = 0.0
         self.held_s = 0.0
 
     async def __aenter__(self) -> "Place":
         await self.pace._enter()
-        await self.clock.__aenter__()
+        self.task = asyncio.current_task()
         self.began_at = time.monotonic()  # the loop's own clock may tick by whole milliseconds
         self.pace._watch(self)
         return self
@@ -208,7 +211,15 @@ class Place:
     ) -> None:
         self.held_s = time.monotonic() - self.began_at
         self.pace._leave(self, came_back=kind is None)
-        await self.clock.__aexit__(kind, error, trace)
+        # If others have cancelled the task as well, it is for them and not for us to stop it.
+        if self.is_ended and self.task and not self.task.uncancel() and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def end(self) -> None:
+        """End the call, which then raises TimeoutError."""
+        self.is_ended = True
+        if self.task:
+            self.task.cancel()
 
 
 class _Latency:
