@@ -15,6 +15,7 @@ from typing import Any
 from promptopt.backends.address import open_backend
 from promptopt.backends.base import Request
 from promptopt.errors import ConfigError, PromptOptError, StrategyError
+from promptopt.example import Example
 from promptopt.layout import Message
 from promptopt.plugins import load_task, ready_task_names
 from promptopt.registry import configure, find_strategy, strategy_names
@@ -168,7 +169,7 @@ def _extra(name: str, module: str) -> dict[str, str]:
 def _model(address: str) -> dict[str, str]:
     question = Message("user", "Say yes.")
     try:
-        backend = open_backend(address)
+        backend = open_backend(address, examples=[Example({"input": question.content}, "yes")])
     except PromptOptError as error:
         return {"check": f"model {address}", "state": "wrong", "what": str(error)}
     try:

@@ -3,6 +3,7 @@
 A backend's file is imported only when an address asks for it.
 """
 
+import difflib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -41,6 +42,11 @@ def open_backend(
     """
     kind, colon, rest = address.partition(":")
     given = dict(options or {})
+    if address and not colon and not difflib.get_close_matches(kind, KINDS):
+        raise ConfigError(
+            f"'{address}' does not say how the model is reached; write openai:{address}, litellm:PROVIDER/{address}, "
+            f"http://host:port/v1#{address} or vllm:{address}."
+        )
     if not colon or kind not in KINDS:
         raise UnknownNameError("kind of backend", kind, KINDS)
     if kind == "embedded":

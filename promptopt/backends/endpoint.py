@@ -99,6 +99,10 @@ def _check_url(url: str) -> SplitResult:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{parts.scheme}://{parts.hostname or ''} is not an address; write http://host:port/v1.")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(f"The port of {url} is no number from 0 to 65535; write http://host:port/v1.") from None
     if parts.username is not None or parts.password is not None or parts.query:
         raise ConfigError(
             f"The address of {parts.hostname} holds a user name, password or query; an address is stored and shown, "

@@ -25,7 +25,6 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("embeded:", "did you mean embedded"),
         ("simulate:", "did you mean simulated"),
-        ("gpt-4o", "known: embedded, http, https, litellm, openai, simulated, vllm"),
         ("", "known: embedded"),
         ("simulated:aditive", "did you mean additive"),
         ("simulated:?latency=3", "did you mean latency_ms"),
@@ -39,6 +38,9 @@ def test_unknown_names_offer_the_nearest(address: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("address", "options", "message"),
     [
+        ("gpt-4o", {}, "write openai:gpt-4o, litellm:PROVIDER/gpt-4o"),
+        ("http://localhost:99999/v1", {}, "no number from 0 to 65535"),
+        ("http://localhost:x/v1", {}, "no number from 0 to 65535"),
         ("simulated:?seed=x", {}, "seed = 'x' must be a whole number"),
         ("simulated:?hang=often", {}, "must be a number"),
         ("simulated:?common=perhaps", {}, "must be true or false"),
