@@ -198,28 +198,28 @@ class Evaluator:
             sheet.put(doubtful[key], outcome)
 
     def _request(self, pair: Pair) -> Request:
-        decoding = self.task.decoding
+        decoding, template = self.task.decoding, pair.template
         return Request(
-            mode=pair.template.mode,
-            messages=pair.template.render(pair.example),
-            max_tokens=self._max_tokens,
-            temperature=decoding.temperature,
-            stop=pair.template.stop,
+            template.mode,
+            template.render(pair.example),
+            self._max_tokens,
+            decoding.temperature,
+            template.stop,
             seed=None if decoding.seed is None else decoding.seed + pair.repeat,
             choices=self.task.choices if decoding.scoring == "likelihood" else (),
             allowed=self.task.choices if decoding.scoring == "choice" else (),
             group=pair.prompt.id,
-            shared=pair.template.shared,
+            shared=template.shared,
         )
 
     def _row(self, pair: Pair, reply: Reply) -> OutcomeRow:
         return OutcomeRow(
-            request_key=pair.key if reply.status != "failed" else self._failed_key(pair),
-            prompt_id=pair.prompt.id,
-            example_id=pair.example.id,
-            model_key=self._model_key,
-            repeat=pair.repeat,
-            status=reply.status,
+            pair.key if reply.status != "failed" else self._failed_key(pair),
+            pair.prompt.id,
+            pair.example.id,
+            self._model_key,
+            pair.repeat,
+            reply.status,
             output=sys.intern(reply.text),  # a classifier says the same few words thousands of times
             usage=reply.usage,
             attempts=reply.attempts,

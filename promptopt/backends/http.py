@@ -106,8 +106,9 @@ class _Effort:
 
     def finish(self, reply: Reply) -> Reply:
         took = reply.usage
-        usage = Usage(took.prompt_tokens, took.completion_tokens, took.cached_tokens, took.cost_usd, self.seconds)
-        return Reply(reply.status, reply.text, usage, self.attempts, reply.error, reply.lost)
+        reply.usage = Usage(took.prompt_tokens, took.completion_tokens, took.cached_tokens, took.cost_usd, self.seconds)
+        reply.attempts = self.attempts
+        return reply
 
 
 def _plain_call(request: Request, model: str, dialect: Dialect) -> Call:

@@ -79,7 +79,7 @@ class AskRow:
     answered: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen only because that makes each of thousands five times as slow to build
 class OutcomeRow:
     """What a model said to one prompt on one example.
 
