@@ -20,8 +20,8 @@ class Outcome:
     Args:
         prompt_id: The candidate's prompt.
         example_id: The example.
-        status: ``ok``; ``truncated`` at the token limit; ``refused`` by the model, its filter or its window (too
-            long a prompt); ``malformed`` reply; ``failed`` call after all retries.
+        status: ``ok``; ``truncated`` at the token limit; ``refused`` by the model, its filter, its window (too
+            long a prompt) or a guard; ``malformed`` reply; ``failed`` call after all retries.
         output: What the model wrote.
         score: In [0, 1]; None unless the status allows one.
         feedback: The metric's words.
@@ -39,10 +39,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcomes of one candidate, in the order of the examples asked."""
+    """The outcomes of one candidate, in the order of the examples asked.
+
+    Args:
+        prompt_id: The candidate's prompt.
+        outcomes: One an example.
+        refusal: Why a guard let no call be made for this prompt; its outcomes are ``refused`` and cost nothing.
+    """
 
     prompt_id: str
     outcomes: tuple[Outcome, ...]
+    refusal: str = ""
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -75,7 +82,7 @@ class Evaluation:
     def __add__(self, other: "Evaluation") -> "Evaluation":
         """Return both evaluations as one; an example in both counts once, as last seen."""
         merged = {o.example_id: o for o in (*self.outcomes, *other.outcomes)}
-        return Evaluation(self.prompt_id, tuple(merged.values()))
+        return Evaluation(self.prompt_id, tuple(merged.values()), self.refusal or other.refusal)
 
 
 def paired(left: Evaluation, right: Evaluation) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""Selectors: sub-searches that spend a budget of pulls to find the best few of a pool; the noun is Ranking.
+"""Selectors: sub-searches that spend a budget of pulls to find the best few of a pool.
 
 A pull is one new pair of candidate and example. All arms draw the examples in the order given, without replacement,
 so they are compared on the same ones: shuffle them first with ``context.rng``. An arm that has seen all examples
@@ -6,31 +6,16 @@ stops, and the budget is never exceeded.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from promptopt.ask import Evaluate, Search, together
-from promptopt.evaluation import Evaluation, Outcome, paired
+from promptopt.arms import Arms
+from promptopt.arms import Ranking as Ranking
+from promptopt.ask import Search
+from promptopt.evaluation import Evaluation, paired
 from promptopt.example import Example
-from promptopt.prompt import Candidate, distinct
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """What a selector found.
-
-    Args:
-        candidates: Best first; texts that came twice stand once.
-        evaluations: What each was seen to do in this selection, by prompt id.
-        spent: Pulls: pairs of candidate and example that were new.
-        basis: ``mean`` where the means decide the order, ``rank`` where the order of leaving does.
-    """
-
-    candidates: tuple[Candidate, ...]
-    evaluations: Mapping[str, Evaluation]
-    spent: int
-    basis: Literal["mean", "rank"] = "mean"
+from promptopt.prompt import Candidate
+from promptopt.statistics import evidence
 
 
 def uniform(candidates: Iterable[Candidate], examples: Sequence[Example], *, budget: int) -> Search[Ranking]:
@@ -38,7 +23,7 @@ def uniform(candidates: Iterable[Candidate], examples: Sequence[Example], *, bud
 
     Reference: Pryzant et al. (2023), section 2.2.2, the baseline of their selectors (``bf`` in their code).
     """
-    arms = _Arms(candidates, examples, budget)
+    arms = Arms(candidates, examples, budget)
     if arms.all:
         yield from arms.pull(arms.all, budget // len(arms.all))
     return arms.ranking()
@@ -65,7 +50,7 @@ def ucb(
 
     Reference: Pryzant et al. (2023), algorithm 3; t counts pulls.
     """
-    arms = _Arms(candidates, examples, budget)
+    arms = Arms(candidates, examples, budget)
     return (yield from arms.climb(lambda mean, pulls: ucb_bound(mean, pulls, max(1, arms.spent), c), width, step))
 
 
@@ -82,7 +67,7 @@ def ucb_e(
 
     Reference: Audibert et al., COLT (2010), figure 1, in the form of Pryzant et al. (2023), section 2.2.2.
     """
-    arms = _Arms(candidates, examples, budget)
+    arms = Arms(candidates, examples, budget)
     return (yield from arms.climb(lambda mean, pulls: ucb_e_bound(mean, pulls, c), width, step))
 
 
@@ -101,17 +86,12 @@ def successive_rejects(
 ) -> Search[Ranking]:
     """Drop the arm with the lowest cumulative mean after each phase, until ``keep`` remain.
 
+    The phases are planned for a single winner, so that stopping at a beam leaves some of the budget unspent.
+
     Reference: Audibert, Bubeck and Munos, COLT (2010), figure 3; stopped at the beam as Pryzant et al. (2023) do.
     """
-    arms = _Arms(candidates, examples, budget)
-    alive, dropped = list(arms.all), list[Candidate]()
-    for pulls in rejects_schedule(len(alive), budget):
-        if len(alive) <= keep:
-            break
-        yield from arms.pull(alive, pulls)
-        *alive, worst = arms.order(alive)
-        dropped.insert(0, worst)
-    return arms.ranking([*arms.order(alive), *dropped])
+    arms = Arms(candidates, examples, budget)
+    return (yield from arms.eliminate(rejects_schedule(len(arms.all), budget), keep))
 
 
 def rejects_schedule(arms: int, budget: int) -> tuple[int, ...]:
@@ -122,6 +102,51 @@ def rejects_schedule(arms: int, budget: int) -> tuple[int, ...]:
     )  # Audibert et al. (2010), figure 3: n_k
 
 
+def sequential_elimination(
+    candidates: Iterable[Candidate], examples: Sequence[Example], *, budget: int, keep: int = 1, power: float = 1.4
+) -> Search[Ranking]:
+    """Drop the worst arm after each phase as ``successive_rejects`` does, with the phases planned for the beam.
+
+    The whole budget is spent when ``keep`` remain, and the arms that stay longest get more of it: the best of our
+    selectors in simple regret, on independent arms and on arms that share easy and hard examples (docs/measured.md).
+
+    Args:
+        candidates: The pool.
+        examples: In the common order.
+        budget: Pulls at most.
+        keep: How many are wanted.
+        power: How much the later phases get; 1 is successive rejects.
+
+    Reference: Shahrampour, Noshad and Tarokh, IEEE Trans. Signal Processing 65 (2017), nonlinear sequential
+        elimination; planned for more than one survivor and for a limited number of examples by us.
+    """
+    arms = Arms(candidates, examples, budget)
+    schedule = elimination_schedule(len(arms.all), budget, keep=keep, power=power, most=len(examples))
+    return (yield from arms.eliminate(schedule, keep))
+
+
+def elimination_schedule(arms: int, budget: int, *, keep: int, power: float, most: int) -> tuple[int, ...]:
+    """Return the cumulative pulls of a surviving arm at the end of each of the arms - keep phases.
+
+    They are in proportion to (arms alive) ** -power, none above ``most``, and as many as the budget allows.
+    """
+    sizes = range(arms, keep, -1)
+
+    def levels(scale: float) -> list[int]:
+        return [min(most, int(scale * size**-power)) for size in sizes]
+
+    def is_affordable(scale: float) -> bool:
+        steps = levels(scale)
+        before = [0, *steps]
+        return sum((n - m) * size for n, m, size in zip(steps, before, sizes, strict=False)) <= budget
+
+    low, high = 0.0, 1.0 + most * float(arms) ** power
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_affordable(middle) else (low, middle)
+    return tuple(levels(low))
+
+
 def successive_halving(
     candidates: Iterable[Candidate], examples: Sequence[Example], *, budget: int, keep: int = 1
 ) -> Search[Ranking]:
@@ -129,7 +154,7 @@ def successive_halving(
 
     Reference: Karnin, Koren and Somekh, ICML (2013), algorithm 1; here the rounds accumulate.
     """
-    arms = _Arms(candidates, examples, budget)
+    arms = Arms(candidates, examples, budget)
     alive, dropped, seen = list(arms.all), list[Candidate](), 0
     for size, pulls in halving_schedule(len(alive), budget):
         if size <= keep:
@@ -192,8 +217,8 @@ def race(
 
     Reference: Lopez-Ibanez et al., Operations Research Perspectives 3 (2016), section 2; the rule is our own.
     """
-    arms = _Arms(candidates, examples, budget, known)
-    alive, dropped = list(arms.all), list[Candidate]()
+    arms = Arms(candidates, examples, budget, known)
+    alive, dropped, beaten = list(arms.all), list[Candidate](), set[str]()
     for end in range(block, len(examples) + block, block):
         if len(alive) <= drop.keep:
             break
@@ -207,94 +232,64 @@ def race(
             if len(alive) > drop.keep and _is_behind(arms.seen[racer.id], arms.seen[leader.id], drop):
                 alive.remove(racer)
                 dropped.insert(0, racer)
+                beaten.add(racer.id)
         alive = arms.order(alive)
-    return arms.ranking([*alive, *dropped])
+    return arms.ranking([*alive, *dropped], beaten)
+
+
+def safe_race(
+    candidates: Iterable[Candidate],
+    examples: Sequence[Example],
+    *,
+    budget: int,
+    block: int = 5,
+    alpha: float = 0.05,
+    keep: int = 1,
+) -> Search[Ranking]:
+    """Run all candidates side by side over blocks of examples; a racer leaves only when it is proved not the best.
+
+    The test is valid at every look, so the race may go on or be stopped at will: whatever the candidates, a best one
+    is beaten with probability ``alpha`` at most, and among equals that means any. Each racer's evidence is the wealth
+    of a bet that the best of the others, chosen before the block, scores higher on it. Who is not ``beaten`` when
+    budget or examples end is merely ranked.
+
+    Args:
+        candidates: The racers.
+        examples: The course, which nobody has seen before; in the common order.
+        budget: Pulls at most.
+        block: Examples between two looks.
+        alpha: The chance of an error in the whole race.
+        keep: The race is over when no more than this many are left; 1 or more.
+
+    Reference: Waudby-Smith and Ramdas, JRSS B 86 (2024), section 4; Ville (1939) for looking at any time; the share
+        alpha / racers is Bonferroni's.
+    """
+    arms = Arms(candidates, examples, budget)
+    alive, beaten = list(arms.all), list[Candidate]()
+    leads: dict[str, list[float]] = {arm.id: [] for arm in arms.all}
+    for start in range(0, len(examples), block):
+        if len(alive) <= keep or arms.left < len(alive):
+            break
+        first, second, *_ = arms.order(alive)
+        yield from arms.pull(alive, start + block)
+        course = examples[start : start + block]
+        for racer in alive:
+            rival = arms.seen[first.id if racer is not first else second.id]
+            leads[racer.id] += _leads(rival, arms.seen[racer.id], course)
+        for racer in reversed(arms.order(alive)):
+            if len(alive) > keep and evidence(leads[racer.id]) >= len(arms.all) / alpha:
+                alive.remove(racer)
+                beaten.insert(0, racer)
+    return arms.ranking([*arms.order(alive), *beaten], {racer.id for racer in beaten})
+
+
+def _leads(rival: Evaluation, racer: Evaluation, course: Iterable[Example]) -> list[float]:
+    """Return by how much the rival is ahead on each example that both answered."""
+    both = rival.scores.keys() & racer.scores.keys()
+    return [rival.scores[example.id] - racer.scores[example.id] for example in course if example.id in both]
 
 
 def _is_behind(racer: Evaluation, leader: Evaluation, drop: Drop) -> bool:
     gaps = [ahead - own for own, ahead in paired(racer, leader)]
     deficit, noise = math.fsum(gaps), math.sqrt(math.fsum(gap * gap for gap in gaps))
     return racer.prompt_id not in drop.spared and 0 < deficit >= drop.deficit and deficit >= drop.z * noise
-
-
-class _Arms:
-    """The arms of one selection: what each has seen of the common order, and what is left of the budget."""
-
-    def __init__(
-        self,
-        candidates: Iterable[Candidate],
-        examples: Sequence[Example],
-        budget: int,
-        known: Iterable[Evaluation] = (),
-    ) -> None:
-        self.all = distinct(candidates)
-        self.left, self.spent = budget, 0
-        self.seen = {arm.id: Evaluation(arm.id, ()) for arm in self.all}
-        self._examples = tuple(examples)
-        self._known: dict[str, dict[str, Outcome]] = {arm.id: {} for arm in self.all}
-        for evaluation in known:
-            if evaluation.prompt_id in self._known:
-                self._known[evaluation.prompt_id].update({o.example_id: o for o in evaluation.outcomes})
-
-    def pull(self, arms: Sequence[Candidate], level: int) -> Search[None]:
-        """Show these arms the first ``level`` examples, or as many as the budget allows."""
-        level = min(level, len(self._examples))
-        while level > 0 and self.cost(arms, level) > self.left:
-            level -= 1
-        yield from self._pull([(arm, level) for arm in arms])
-
-    def climb(self, bound: Callable[[float, int], float], width: int, step: int) -> Search[Ranking]:
-        """Pull the ``width`` arms with the highest bounds again and again; of equal ones, those with fewer pulls."""
-
-        def place(arm: Candidate) -> tuple[float, int, str]:
-            seen = self.seen[arm.id]
-            return -bound(seen.mean, seen.n), seen.n, arm.id
-
-        while self.left > 0:
-            levels, left = list[tuple[Candidate, int]](), self.left
-            for arm in sorted(self._unfinished(), key=place)[:width]:
-                have = self.seen[arm.id].n
-                more = min(step, len(self._examples) - have, left)
-                left -= more
-                levels.append((arm, have + more))
-            if not levels:
-                break
-            yield from self._pull(levels)
-        return self.ranking()
-
-    def cost(self, arms: Iterable[Candidate], level: int) -> int:
-        """Return how many pulls it takes to show these arms the first ``level`` examples."""
-        return sum(len(self._missing(arm, level)) for arm in arms)
-
-    def order(self, arms: Iterable[Candidate]) -> list[Candidate]:
-        """Return these arms by mean, best first; equal ones by id, and those without a score last."""
-        seen = self.seen
-        return sorted(arms, key=lambda arm: (not seen[arm.id].n_valid, -round(seen[arm.id].mean, 9), arm.id))
-
-    def ranking(self, arms: Sequence[Candidate] | None = None) -> Ranking:
-        """Return the arms in this order of rank, or by their means."""
-        best_first = self.order(self.all) if arms is None else arms
-        return Ranking(tuple(best_first), self.seen, self.spent, "mean" if arms is None else "rank")
-
-    def _unfinished(self) -> list[Candidate]:
-        return [arm for arm in self.all if self.seen[arm.id].n < len(self._examples)]
-
-    def _missing(self, arm: Candidate, level: int) -> tuple[Example, ...]:
-        return tuple(example for example in self._examples[:level] if example.id not in self._known[arm.id])
-
-    def _pull(self, levels: Sequence[tuple[Candidate, int]]) -> Search[None]:
-        groups: dict[tuple[Example, ...], list[Candidate]] = {}
-        for arm, level in levels:
-            if missing := self._missing(arm, level):
-                groups.setdefault(missing, []).append(arm)
-        asks = [Evaluate(arms, examples) for examples, arms in groups.items()]
-        # One group is the rule; a batch of one would only lengthen the journal.
-        answers = ((yield from asks[0]),) if len(asks) == 1 else (yield from together(*asks))
-        for ask, answer in zip(asks, answers, strict=True):
-            cost = len(ask.candidates) * len(ask.examples)
-            self.left, self.spent = self.left - cost, self.spent + cost
-            for evaluation in answer.evaluations:
-                self._known[evaluation.prompt_id].update({o.example_id: o for o in evaluation.outcomes})
-        for arm, level in levels:
-            known = self._known[arm.id]
-            self.seen[arm.id] = Evaluation(arm.id, tuple(known[example.id] for example in self._examples[:level]))

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from promptopt.arms import Ranking
 from promptopt.ask import Evaluate, Search
 from promptopt.evaluation import Evaluation
 from promptopt.example import Example
 from promptopt.prompt import Candidate, distinct
-from promptopt.selection import Ranking
 
 _PHASE_LEAST = 4
 _COUNT_OFFSET = 0.001
@@ -187,7 +187,8 @@ class _Table:
     def ranking(self, arms: Sequence[Candidate], basis: Literal["mean", "rank"]) -> Ranking:
         """Return the arms in this order."""
         evaluations = {arm.id: self.seen.get(arm.id, Evaluation(arm.id, ())) for arm in arms}
-        return Ranking(tuple(arms), evaluations, sum(e.n for e in evaluations.values()), basis)
+        spent = sum(e.n for e in evaluations.values() if not e.refusal)
+        return Ranking(tuple(arms), evaluations, spent, basis)
 
 
 def _draw(examples: Sequence[Example], size: int, rng: random.Random) -> list[Example]:
