@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from promptopt import plugins
 from promptopt.ask import Evaluate
 from promptopt.budget import Budget
-from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec
+from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec, read_guards
 from promptopt.errors import ConfigError, StudyError, UnknownNameError
 from promptopt.evaluation import Evaluation
 from promptopt.evaluator import Evaluator
@@ -52,6 +52,7 @@ class Options(TypedDict, total=False):
     seed: int
     store: str
     cache: Literal["on", "off"]
+    guards: Mapping[str, Any]
 
 
 def optimize(data: Data | Task, *, observer: Observer | None = None, **options: Unpack[Options]) -> Result:
@@ -61,7 +62,7 @@ def optimize(data: Data | Task, *, observer: Observer | None = None, **options: 
         data: A ready task's name, a folder, a JSONL or CSV file, rows as mappings, or a Task.
         observer: Told how it goes, some ten times a second.
         **options: See Options; ``budget`` as a number means evaluations, ``metric`` may be a callable
-            ``(output, example) -> float``.
+            ``(output, example) -> float``, ``guards`` switches some off: ``{"urls": False}``.
 
     Returns:
         The result, with the prompt to use and the verdict.
@@ -307,4 +308,5 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
         seed=options.get("seed", 0),
         store=options.get("store", StudySpec.store),
         cache=options.get("cache", StudySpec.cache),
+        guards=read_guards(options.get("guards", {})),
     )

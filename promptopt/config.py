@@ -6,12 +6,14 @@ Every door builds a StudySpec, so a file, the command line and Python say the sa
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from promptopt.budget import Budget
 from promptopt.errors import ConfigError, UnknownNameError
+from promptopt.guards import Rules
+from promptopt.settings import read_settings
 
 DEFAULT_MODEL = "embedded:"
 DEFAULT_STRATEGY = "irace"
@@ -92,6 +94,7 @@ class StudySpec:
         store: ``store`` in ``[study]``.
         cache: ``cache`` in ``[study]``: ``on`` or ``off``.
         min_valid: ``min_valid`` in ``[study]``: pause when less than this share of calls brings an answer, in [0, 1).
+        guards: Section ``[guards]``: which guards stand, such as ``urls = false``.
     """
 
     task: TaskSpec = field(default_factory=TaskSpec)
@@ -103,6 +106,7 @@ class StudySpec:
     store: str = DEFAULT_STORE
     cache: Literal["on", "off"] = "on"
     min_valid: float = 0.9
+    guards: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         if self.cache not in ("on", "off"):
@@ -137,8 +141,18 @@ def read_spec(path: Path) -> StudySpec:
 
 def spec_from_json(data: Mapping[str, Any]) -> StudySpec:
     """Return the spec of which the store keeps the plain form."""
-    made = {name: kind(**_tuples(data[name])) for name, kind in _SECTIONS.items()}
+    made = {name: kind(**_tuples(data.get(name, {}))) for name, kind in _SECTIONS.items()}
     return StudySpec(**{**data, **made})
+
+
+def read_guards(settings: Mapping[str, Any], rules: Rules | None = None) -> Rules:
+    """Return the rules (the default ones if left out) with some exchanged; texts such as ``"off"`` are read.
+
+    Raises:
+        UnknownNameError: There is no such guard.
+        ConfigError: A value cannot be read.
+    """
+    return replace(rules or Rules(), **read_settings(Rules, settings))
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,8 +174,10 @@ def _spec(data: Mapping[str, Any]) -> StudySpec:
 
 
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
-    "task": TaskSpec, "model": ModelSpec, "strategy": StrategySpec, "budget": Budget,
+    "task": TaskSpec, "model": ModelSpec, "strategy": StrategySpec, "budget": Budget, "guards": Rules,
 }  # fmt: skip
+
+_WORDS: Mapping[Any, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 
 _KEYS: Mapping[str, Mapping[str, str]] = {
     "task": {
@@ -177,6 +193,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "evaluations": "a whole number", "calls": "a whole number", "tokens": "a whole number", "usd": "a number",
         "seconds": "a number", "labels": "a whole number",
     },
+    "guards": {f.name: _WORDS[f.type] for f in fields(Rules)},
     "study": {"name": "text", "seed": "a whole number", "store": "text", "cache": "text", "min_valid": "a number"},
 }  # fmt: skip
 
@@ -197,5 +214,7 @@ def _fits(value: Any, expected: str) -> bool:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if expected.startswith("two numbers"):
         return isinstance(value, list) and len(value) == 2 and all(_fits(item, "a number") for item in value)
+    if expected == "true or false":
+        return isinstance(value, bool)
     kind = {"text": str, "a table": dict, "a whole number": int, "a number": int | float}[expected]
     return isinstance(value, kind) and not isinstance(value, bool)

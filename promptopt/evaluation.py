@@ -4,11 +4,13 @@ A failure is missing data and never a score; means are over the outcomes that ca
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from promptopt.budget import Usage
+from promptopt.example import Example
 
 Status = Literal["ok", "truncated", "refused", "malformed", "failed"]
 
@@ -83,6 +85,12 @@ class Evaluation:
         """Return both evaluations as one; an example in both counts once, as last seen."""
         merged = {o.example_id: o for o in (*self.outcomes, *other.outcomes)}
         return Evaluation(self.prompt_id, tuple(merged.values()), self.refusal or other.refusal)
+
+
+def refused(prompt_id: str, examples: Iterable[Example], why: str) -> Evaluation:
+    """Return the evaluation of a prompt for which a guard let no call be made."""
+    outcomes = (Outcome(prompt_id, example.id, "refused", feedback=why) for example in examples)
+    return Evaluation(prompt_id, tuple(outcomes), why)
 
 
 def paired(left: Evaluation, right: Evaluation) -> list[tuple[float, float]]:

@@ -1,16 +1,17 @@
 """Journal: every ask of a study with its answer; what is recorded is replayed, what is open is served.
 
-An ask is written down before anything is spent on it, and its answer is final.
+An ask is written down before anything is spent on it, and its answer is final. The guards stand before the evaluator.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from promptopt.ask import Ask, Evaluate, Recommend, Write
 from promptopt.errors import ReplayError, StrategyError
-from promptopt.evaluation import Evaluation
+from promptopt.evaluation import Evaluation, refused
 from promptopt.evaluator import Evaluator
+from promptopt.guards import Guards
 from promptopt.ids import content_hash, nested_hash
 from promptopt.store.rows import AskRow
 from promptopt.store.store import Store
@@ -21,10 +22,11 @@ Tick = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Services:
-    """Who answers the asks of a study."""
+    """Who answers the asks of a study, and the guards that let a prompt through to them."""
 
     evaluator: Evaluator
     writer: Writer | None
+    guards: Guards = field(default_factory=Guards)
 
 
 class Journal:
@@ -81,7 +83,9 @@ class Journal:
 
     def _recorded(self, path: str, ask: Ask[Any]) -> Any:
         if isinstance(ask, Evaluate):
-            return self._services.evaluator.recorded(path, ask)
+            admitted = self._admitted(ask)
+            seen = self._services.evaluator.recorded(path, admitted) if admitted.candidates else ()
+            return self._with_refused(ask, seen)
         if isinstance(ask, Write) and self._services.writer:
             return self._services.writer.recorded(path)
         return None
@@ -93,13 +97,29 @@ class Journal:
         if writes and self._services.writer:
             answers |= self._services.writer.answer(writes)
         if evaluates:
-            answers |= self._services.evaluator.answer(evaluates, on_tick)
+            admitted = {path: self._admitted(ask) for path, ask in evaluates.items()}
+            seen = self._services.evaluator.answer({p: ask for p, ask in admitted.items() if ask.candidates}, on_tick)
+            answers |= {path: self._with_refused(ask, seen.get(path, ())) for path, ask in evaluates.items()}
         if unserved := asks.keys() - answers.keys():
             path = min(unserved)
             raise StrategyError(f"Ask {path} is a {asks[path].kind}, which this study has nobody to answer.")
         for path, ask in asks.items():
             self._store.answer_ask(self._study_id, path, _digest(answers[path]), self._metric_key(ask), None)
         return answers
+
+    def _admitted(self, ask: Evaluate) -> Evaluate:
+        """Return the ask without the prompts that a guard refuses."""
+        guards = self._services.guards
+        admitted = [c for c in ask.candidates if not guards.refusal(c.prompt)]
+        return Evaluate(admitted, ask.examples, ask.purpose, ask.repeat)
+
+    def _with_refused(self, ask: Evaluate, seen: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+        """Return what was seen of the admitted prompts, and for the others that they were refused."""
+        by_id = {evaluation.prompt_id: evaluation for evaluation in seen}
+        return tuple(
+            by_id.get(c.id) or refused(c.id, ask.examples, self._services.guards.refusal(c.prompt))
+            for c in ask.candidates
+        )
 
     def _metric_key(self, ask: Ask[Any]) -> str | None:
         return self._services.evaluator.task.metric.key if isinstance(ask, Evaluate) else None

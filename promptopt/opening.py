@@ -50,7 +50,9 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
         optimizer = _opened(stack, spec.model.optimizer, task, {}, download)
     prices = _prices(spec, model, optimizer)
-    return Setup(task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices, spec.min_valid)
+    return Setup(
+        task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices, spec.min_valid, spec.guards
+    )
 
 
 def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Prices]:
@@ -150,6 +152,7 @@ def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
         "layout modes": sorted(setup.task_model.modes),
         "plan": setup.plan,
         "cache mode": spec.cache,
+        "guards": asdict(spec.guards),
         "seed": spec.seed,
     }
 

@@ -85,7 +85,8 @@ def _find(store: Store, name: str) -> StudyRow:
 def _trial(score: TrialScoreRow, trial: TrialRow) -> dict[str, Any]:
     # JSON has no infinity, which is the error of a mean below two scores.
     error = score.standard_error if score.n_valid > 1 else None
-    return {**asdict(score), "standard_error": error, "operator": trial.operator, "state": trial.state}
+    why = {"refused": trial.note["refused"]} if trial.state == "refused" else {}
+    return {**asdict(score), "standard_error": error, "operator": trial.operator, "state": trial.state, **why}
 
 
 def _line(row: StudyRow) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from promptopt.ask import Effect
@@ -65,11 +65,12 @@ class Result:
         proof: The final; None of a paused study.
         effects: Which choices matter, where the strategy says so.
         evaluations: Evaluations consumed by the search.
-        trials: Candidates tried.
+        trials: Candidates tried, the refused ones not among them.
         search_spend: What the search paid.
         spend: What all of it paid, the proof included.
         test_use: How many studies have looked at this test split, this one included.
         cause: What ended the work on it: its ``end``, an ``interrupt``, a ``cap``, or ``failures``.
+        refusals: How many prompts the guards refused, by guard.
         cached_share: The share of the task model's prompt tokens that its server had in a prefix cache; None where
             no server tells.
     """
@@ -87,6 +88,7 @@ class Result:
     spend: Spend
     test_use: int = 0
     cause: Cause = "end"
+    refusals: Mapping[str, int] = field(default_factory=dict)
     cached_share: float | None = None
 
     @property
@@ -121,6 +123,7 @@ class Result:
             "spend": asdict(self.spend),
             "effects": [asdict(effect) for effect in self.effects],
             "test_use": self.test_use,
+            "refusals": dict(self.refusals),
             "cached_share": self.cached_share,
             **(_proof_json(self.proof) if self.proof else {}),
         }

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from promptopt.ask import Ask, Search
 from promptopt.errors import StrategyError
 from promptopt.example import Example
+from promptopt.guards import Guards
 from promptopt.ids import content_hash
 from promptopt.layout import Mode
 from promptopt.prompt import PARTS, Prompt
@@ -36,6 +37,7 @@ class Context:
         choices: The answers allowed, where all examples share them.
         editable: The parts that may change.
         modes: The layout modes that the task model takes.
+        guards: What prompts are refused for; ``guards.refusal(prompt)`` says it before anything is asked.
         seed: The seed of every random stream.
     """
 
@@ -49,6 +51,7 @@ class Context:
     choices: tuple[str, ...] = ()
     editable: tuple[str, ...] = PARTS
     modes: frozenset[Mode] = frozenset({"chat"})
+    guards: Guards = Guards()
     seed: int = 0
 
     def rng(self, *place: object) -> random.Random:

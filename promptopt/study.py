@@ -5,25 +5,27 @@ Whatever stops it, a cap, a failing model, Ctrl-C or a kill, the same command go
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from promptopt.ask import Ask, Evaluate, Evaluated, Recommend, Search, flatten, unflatten
 from promptopt.backends.base import Backend
 from promptopt.budget import Budget, Prices, Spend
 from promptopt.errors import ConfigError, PromptOptError, StrategyError
-from promptopt.evaluation import Evaluation
 from promptopt.evaluator import CacheMode, Evaluator
+from promptopt.guards import MOST_IN_A_ROW, Guards, Rules
 from promptopt.health import LEAST_VALID, Health, TooManyFailuresError
 from promptopt.journal import Journal, Services
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.prompt import Candidate
 from promptopt.proof import Proof, baselines, calls_needed, prove
 from promptopt.result import Cause, Progress, Result, cached_share
-from promptopt.store.rows import StudyRow, TrialRow
+from promptopt.store.rows import StudyRow
 from promptopt.store.store import Store
 from promptopt.strategy import Context, Strategy
+from promptopt.tally import Tally
 from promptopt.task import Task
 from promptopt.writer import Writer
 
@@ -36,12 +38,8 @@ PROGRESS_S = 0.1
 RENEW_S = 60.0
 
 
-class SearchClosedError(Exception):
-    """The proof has begun in an earlier session, so that the search must not go on."""
-
-
-class PlanSpentError(Exception):
-    """The search asks for more evaluations than its plan has left: it ends, as planned."""
+class SearchEndedError(Exception):
+    """The search goes no further, though it asks for more; says why."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class Setup:
         cache: ``on``, or ``off`` to use only outcomes that this study has paid for.
         prices: What tokens cost, by backend address.
         min_valid: Pause when less than this share of calls brings an answer.
+        rules: Which guards stand.
     """
 
     task: Task
@@ -69,6 +68,7 @@ class Setup:
     cache: CacheMode = "on"
     prices: Mapping[str, Prices] = field(default_factory=dict)
     min_valid: float = LEAST_VALID
+    rules: Rules = Rules()
 
     def __post_init__(self) -> None:
         if self.budget.evaluations is None:
@@ -91,6 +91,12 @@ class Setup:
         """How many calls the proof makes at most."""
         return calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
 
+    @cached_property
+    def guards(self) -> Guards:
+        """What refuses prompts; never the user's own and the baselines."""
+        task, free = self.task, frozenset(candidate.id for candidate in baselines(self.task).values())
+        return Guards(self.rules, task.seeds, task.fields, task.dataset.search, task.description, free)
+
     @property
     def context(self) -> Context:
         """What the strategy may know."""
@@ -106,6 +112,7 @@ class Setup:
             choices=task.choices,
             editable=task.editable,
             modes=self.task_model.modes,
+            guards=self.guards,
             seed=self.seed,
         )
 
@@ -178,9 +185,7 @@ class Study:
         self._journal = Journal(self.store, self.row.id, self._services())
         self._shown = 0.0
         self._renewed = time.monotonic()
-        self._trials: dict[str, TrialRow] = {}
-        self._evaluations: dict[str, Evaluation] = {}
-        self._consumed: set[tuple[str, str, int]] = set()
+        self._tally = Tally(self.store, self.row.id, self.setup.guards)
         self._recommended: Recommend | None = None
         self._test_use = 0
 
@@ -190,19 +195,17 @@ class Study:
             setup.task, setup.task_model, self.store, self._ledger, study_id=self.row.id, cache=setup.cache
         )
         if setup.optimizer_model is None:
-            return Services(evaluator, None)
+            return Services(evaluator, None, setup.guards)
         writer = Writer(setup.optimizer_model, self.store, self._ledger, study_id=self.row.id, seed=setup.seed)
-        return Services(evaluator, writer)
+        return Services(evaluator, writer, setup.guards)
 
     def _search(self) -> str:
         """Drive the strategy until it ends, its plan is used or a cap is reached; return which."""
         search = self.setup.strategy.search(self.setup.context)
         try:
             self._drive(search, self._search_step)
-        except PlanSpentError:
-            return "the plan is used"
-        except SearchClosedError:
-            return "the search was closed before its plan was used"
+        except SearchEndedError as end:
+            return str(end)
         except BudgetSpentError as spent:
             if self._recommended is None:
                 raise
@@ -230,8 +233,7 @@ class Study:
     def _prove(self) -> Proof:
         entrants = baselines(self.setup.task)
         known = {candidate.id for candidate in entrants.values()}
-        ranking = self._recommended.ranking if self._recommended else ()
-        fresh = [candidate for candidate in ranking if candidate.id not in known][:FINALISTS]
+        fresh = [candidate for candidate in self._ranking if candidate.id not in known][:FINALISTS]
         entrants |= {f"finalist {place}": candidate for place, candidate in enumerate(fresh, 1)}
         return self._drive(prove(entrants, self.setup.task.dataset), self._proof_step)
 
@@ -251,18 +253,20 @@ class Study:
         asks = dict(flatten(ask, str(number)))
         self._plan(number, asks)
         if self._journal.holds("proof/0") and not all(map(self._journal.is_answered, asks)):
-            raise SearchClosedError
+            raise SearchEndedError("the search was closed before its plan was used")
         self._hold()
-        begun = len(self._consumed)
+        begun = len(self._tally.consumed)
         answers = self._journal.answer(number, asks, lambda done, _: self._tick("search", begun + done))
         for path, inner in asks.items():
             if isinstance(inner, Evaluate):
-                self._take(inner, answers[path])
-                answers[path] = Evaluated(answers[path], self.setup.plan - len(self._consumed))
+                self._tally.take(inner, answers[path])
+                answers[path] = Evaluated(answers[path], self.setup.plan - len(self._tally.consumed))
             elif isinstance(inner, Recommend):
                 self._recommended = inner
                 self.store.put_prompts([candidate.prompt for candidate in inner.ranking])
         self._store_spend()
+        if self._tally.is_stuck:
+            raise SearchEndedError(f"the guards refused its last {MOST_IN_A_ROW} prompts and more")
         return unflatten(ask, str(number), answers)
 
     def _proof_step(self, number: int, ask: Ask[Any]) -> Any:
@@ -279,7 +283,7 @@ class Study:
     def _plan(self, number: int, asks: Mapping[str, Ask[Any]]) -> None:
         """Hold the asks against the contract and against what the plan has left."""
         known = {example.id for example in self.setup.task.dataset.search}
-        wanted: set[tuple[str, str, int]] = set()
+        wanted = set(self._tally.consumed)
         for ask in asks.values():
             if not isinstance(ask, Evaluate):
                 continue
@@ -290,9 +294,9 @@ class Study:
                     f"{self.setup.strategy.name}: ask {number} names an example outside the search split "
                     f"({strange[0].id})."
                 )
-            wanted |= _pairs(ask)
-        if len(self._consumed | wanted) > self.setup.plan:
-            raise PlanSpentError
+            wanted |= self._tally.cost(ask)
+        if len(wanted) > self.setup.plan:
+            raise SearchEndedError("the plan is used")
 
     def _hold(self) -> None:
         """Keep back what the proof will need, at the pace seen so far."""
@@ -301,24 +305,13 @@ class Study:
         held = Spend(calls=calls, tokens=round(spend.tokens * pace), usd=spend.usd * pace, seconds=spend.seconds * pace)
         self._ledger.hold(held)
 
-    def _take(self, ask: Evaluate, evaluations: Sequence[Evaluation]) -> None:
-        """Add what an Evaluate brought to the trials."""
-        self._consumed |= _pairs(ask)
-        fresh = []
-        for candidate, evaluation in zip(ask.candidates, evaluations, strict=True):
-            before = self._evaluations.get(candidate.id)
-            self._evaluations[candidate.id] = before + evaluation if before else evaluation
-            if candidate.id not in self._trials:
-                self._trials[candidate.id] = _trial(len(self._trials), candidate)
-                fresh.append(candidate)
-        self.store.put_trials(self.row.id, [self._trials[candidate.id] for candidate in fresh])
-
     def _finish(self, reason: str, proof: Proof) -> Result:
         finalists = [finalist.candidate for finalist in proof.finalists]
+        trials = self._tally.trials
         rows = [
-            replace(self._trials[c.id], state="winner" if c.id == proof.winner.id else "finalist")
+            replace(trials[c.id], state="winner" if c.id == proof.winner.id else "finalist")
             for c in finalists
-            if c.id in self._trials
+            if c.id in trials
         ]
         self.store.put_trials(self.row.id, rows)
         result = self._result("finished", reason, proof)
@@ -332,7 +325,7 @@ class Study:
         return result
 
     def _result(self, state: Literal["finished", "paused"], reason: str, proof: Proof | None) -> Result:
-        ranking = self._recommended.ranking if self._recommended else (Candidate(self.setup.task.seeds[0]),)
+        ranking = self._ranking or (Candidate(self.setup.task.seeds[0]),)
         best = proof.winner if proof else ranking[0]
         effects = self._recommended.effects if self._recommended else ()
         return Result(
@@ -343,13 +336,20 @@ class Study:
             best=best,
             proof=proof,
             effects=tuple(e for e in effects if best.id == ranking[0].id or not e.against),
-            evaluations=len(self._consumed),
-            trials=len(self._trials),
+            evaluations=len(self._tally.consumed),
+            trials=len(self._tally.trials) - sum(self._tally.refusals.values()),
+            refusals=self._tally.refusals,
             search_spend=Spend(**self._end["search"]) if self._end else self._ledger.spend,
             spend=self._ledger.spend,
             test_use=self._test_use,
-            cached_share=cached_share([*self._evaluations.values(), *(proof.evaluations if proof else ())]),
+            cached_share=cached_share([*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]),
         )
+
+    @property
+    def _ranking(self) -> tuple[Candidate, ...]:
+        """What the search would return, without what a guard refuses."""
+        ranking = self._recommended.ranking if self._recommended else ()
+        return tuple(candidate for candidate in ranking if not self.setup.guards.refusal(candidate.prompt))
 
     def _tick(self, phase: str, done: int, total: int | None = None) -> None:
         now = time.monotonic()
@@ -366,8 +366,8 @@ class Study:
             phase=phase,
             done=done,
             total=total or self.setup.plan,
-            trials=len(self._trials),
-            best=self._evaluations.get(best),
+            trials=len(self._tally.trials),
+            best=self._tally.evaluations.get(best),
             spend=self._ledger.spend,
             calls_per_s=calls / session if session > 0 else 0.0,
         )
@@ -378,18 +378,3 @@ class Study:
         now = replace(self._ledger.lost, seconds=self._ledger.spend.seconds)
         self.store.charge(self.row.id, now - self._stored)
         self._stored = now
-
-
-def _pairs(ask: Evaluate) -> set[tuple[str, str, int]]:
-    return {(candidate.id, example.id, ask.repeat) for candidate in ask.candidates for example in ask.examples}
-
-
-def _trial(number: int, candidate: Candidate) -> TrialRow:
-    return TrialRow(
-        number=number,
-        prompt_id=candidate.id,
-        parents=candidate.parents,
-        operator=candidate.operator,
-        note=candidate.note,
-        state="running",
-    )

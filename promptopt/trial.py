@@ -9,7 +9,7 @@ from typing import Literal
 from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate
 
-TrialState = Literal["running", "finalist", "winner", "done"]
+TrialState = Literal["running", "refused", "finalist", "winner", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Trial:
     Args:
         number: Counted from 0 in the order in which the strategy first asked for it.
         candidate: The prompt with its origin.
-        state: Where it stands.
+        state: Where it stands; ``refused`` by a guard, before any call.
         evaluation: All its outcomes on search examples so far.
     """
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from promptopt.budget import Budget
-from promptopt.config import DEFAULT_STORE, StudySpec, TaskSpec, read_spec
+from promptopt.config import DEFAULT_STORE, StudySpec, TaskSpec, read_guards, read_spec
 from promptopt.errors import ConfigError
 
 Source = Annotated[
@@ -61,6 +61,9 @@ Seed = Annotated[int | None, typer.Option("--seed", help="The seed of every rand
 StorePath = Annotated[str, typer.Option("--store", help="The SQLite file that keeps every study.")]
 StoreOption = Annotated[str | None, typer.Option("--store", help=f"The SQLite file of studies [{DEFAULT_STORE}].")]
 Cache = Annotated[str | None, typer.Option("--cache", help="on, or off to use no other study's outcomes.")]
+Guard = Annotated[
+    list[str] | None, typer.Option("--guard", help="Switch a guard of prompts, e.g. urls=off; may be repeated.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON for machines, and nothing else.")]
 
 
@@ -123,6 +126,11 @@ def with_budget(spec: StudySpec, **limits: Any) -> StudySpec:
 def with_study(spec: StudySpec, **changes: Any) -> StudySpec:
     """Return the spec with another name, seed, store or cache mode; None changes nothing."""
     return replace(spec, **_given(changes))
+
+
+def with_guards(spec: StudySpec, settings: Sequence[str] | None) -> StudySpec:
+    """Return the spec with some guards switched; those given one by one are added to the file's."""
+    return replace(spec, guards=read_guards(read_pairs("--guard", settings or ()), spec.guards))
 
 
 def read_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

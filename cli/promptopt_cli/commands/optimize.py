@@ -52,6 +52,7 @@ def optimize(
     store: o.StoreOption = None,
     cache: o.Cache = None,
     min_valid: o.MinValid = None,
+    guard: o.Guard = None,
     fork: Fork = None,
     yes: Yes = False,
     estimate: EstimateOnly = False,
@@ -82,6 +83,7 @@ def optimize(
         spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
     )
     spec = o.with_study(spec, name=study, seed=seed, store=store, cache=cache, min_valid=min_valid)
+    spec = o.with_guards(spec, guard)
     run(spec, fork=fork, yes=yes, estimate=estimate, as_json=as_json)
 
 
