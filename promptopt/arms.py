@@ -104,11 +104,16 @@ class Arms:
         seen = self.seen
         return sorted(arms, key=lambda arm: (not seen[arm.id].n_valid, -round(seen[arm.id].mean, 9), arm.id))
 
+    def standing(self, arms: Iterable[Candidate]) -> list[Candidate]:
+        """Return these arms by mean as ``order`` does, without those that a guard has refused."""
+        return [arm for arm in self.order(arms) if not self.seen[arm.id].refusal]
+
     def ranking(self, arms: Sequence[Candidate] | None = None, beaten: Set[str] = frozenset()) -> Ranking:
-        """Return the arms in this order of rank, or by their means."""
-        best_first = self.order(self.all) if arms is None else arms
+        """Return the arms in this order of rank, or by their means; refused ones that it leaves out stand last."""
+        ranked = self.order(self.all) if arms is None else arms
+        best_first = distinct([*ranked, *self.all])
         basis: Literal["mean", "rank"] = "mean" if arms is None else "rank"
-        return Ranking(tuple(best_first), self.seen, self.spent, basis, frozenset(beaten))
+        return Ranking(best_first, self.seen, self.spent, basis, frozenset(beaten))
 
     def _unfinished(self) -> list[Candidate]:
         return [c for c in self.all if self.seen[c.id].n < len(self._examples) and not self.seen[c.id].refusal]

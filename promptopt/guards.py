@@ -8,7 +8,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -16,6 +16,8 @@ from typing import ClassVar
 from promptopt.errors import ConfigError
 from promptopt.example import Example, question_id
 from promptopt.prompt import Demo, Prompt
+
+Run = tuple[str, ...]
 
 MOST_IN_A_ROW = 1_000  # refused prompts without one that is not, after which a search is ended
 
@@ -60,7 +62,6 @@ _META = tuple(
         rf"\b(?:my|the|this)\s+{_CHANGED}\s+{_PROMPT}\b",
         r"\bas an? (?:AI|(?:large |AI )?language model)\b[^.\n]{0,20}\bI\b",
         r"<\|[^|>\n]{1,30}\|>|\[/?INST\]|<</?SYS>>|</?s>",  # what chat templates are made of
-        r"\A\s*```[\s\S]*```\s*\Z",
     )
 )
 _JOINERS = "\u200c\u200d"
@@ -75,7 +76,7 @@ class Rules:
         placeholders: Every input field that a seed shows is shown.
         length: The written text is no longer than ``max_tokens``, or ``growth`` times the longest seed's.
         copies: No ``copied_words`` words in a row of an example that prompts are scored on, no such example whole, and
-            none as a demonstration.
+            none as a demonstration; what the pool has too may be quoted.
         meta: Nothing that an optimizer model said about its text: openings such as "Sure!", headings such as "Revised
             prompt:", single tags, marks of chat templates.
         variables: No placeholder such as {name}, [insert text] or <<text>> that is none of the task's.
@@ -119,6 +120,7 @@ class Guards:
         seeds: The user's prompts, which are never refused.
         fields: The names of the input fields.
         rows: The examples that prompts are scored on.
+        pool: The examples that may be shown as demonstrations, and quoted.
         description: The task in the user's words.
         free: Ids of further prompts that are never refused.
     """
@@ -127,6 +129,7 @@ class Guards:
     seeds: tuple[Prompt, ...] = ()
     fields: tuple[str, ...] = ()
     rows: tuple[Example, ...] = ()
+    pool: tuple[Example, ...] = ()
     description: str = ""
     free: frozenset[str] = frozenset()
     _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -144,7 +147,7 @@ class Guards:
             "placeholders": lambda: self._placeholders(prompt),
             "length": lambda: self._length(written),
             "copies": lambda: self._copied_demo(prompt.demos) or self._copies(written),
-            "meta": lambda: self._meta(written),
+            "meta": lambda: self._meta(prompt, written),
             "variables": lambda: self._new(_VARIABLE, written, "the placeholder", "none of the task's"),
             "urls": lambda: self._new(_URL, written, "the address", "which no seed has"),
             "invisible": lambda: self._invisible(written),
@@ -185,41 +188,45 @@ class Guards:
         return frozenset(map(question_id, self.rows))
 
     def _copies(self, written: str) -> str:
-        words = _WORD.findall(written.lower())
-        for size in sorted({len(gram) for gram in self._grams}):
-            for start in range(len(words) - size + 1):
-                if (gram := tuple(words[start : start + size])) in self._grams:
-                    return f"it copies an example: {_quote(' '.join(gram))}"
+        words = _words(written)
+        for size in sorted({len(run) for run in self._runs}):
+            for run in _windows(words, size):
+                if run in self._runs:
+                    return f"it copies an example: {_quote(' '.join(run))}"
         return ""
 
     @cached_property
-    def _grams(self) -> frozenset[tuple[str, ...]]:
-        """The runs of words that only few rows have and that the user wrote nowhere else."""
-        counts: Counter[tuple[str, ...]] = Counter()
+    def _runs(self) -> frozenset[Run]:
+        """The runs of words that only few rows have, and that neither the user nor the pool has."""
+        counts: Counter[Run] = Counter()
         for row in self.rows:
-            texts = [*row.inputs.values(), row.target]
-            counts.update({gram for text in texts for gram in self._runs(text)})
-        own = {gram for line in self._given.split("\n") for gram in self._runs(line)}
-        return frozenset(gram for gram, count in counts.items() if count <= COMMON_ROWS and gram not in own)
+            counts.update({run for text in (*row.inputs.values(), row.target) for run in self._runs_of(text)})
+        shown = [text for row in self.pool for text in (*row.inputs.values(), row.target)]
+        sizes = {len(run) for run in counts}
+        allowed = {
+            run for text in [*self._given.split("\n"), *shown] for size in sizes for run in _windows(_words(text), size)
+        }
+        return frozenset(run for run, count in counts.items() if count <= COMMON_ROWS and run not in allowed)
 
-    def _runs(self, text: str) -> Iterator[tuple[str, ...]]:
-        words = _WORD.findall(text.lower())
+    def _runs_of(self, text: str) -> Iterator[Run]:
+        words = _words(text)
         scale = 2 if 2 * sum(len(word) == 1 for word in words) > len(words) else 1
         size = min(scale * self.rules.copied_words, len(words))
-        if size >= scale * LEAST_COPIED:
-            for start in range(len(words) - size + 1):
-                yield tuple(words[start : start + size])
+        return _windows(words, size) if size >= scale * LEAST_COPIED else iter(())
 
-    def _meta(self, written: str) -> str:
+    def _meta(self, prompt: Prompt, written: str) -> str:
+        if len(fenced := prompt.instruction.strip()) > 6 and fenced.startswith("```") and fenced.endswith("```"):
+            return "all of it stands in a fence, as in a reply"
         for pattern in _META:
             if (match := pattern.search(written)) and not pattern.search(self._given):
                 return f"it talks about itself: {_quote(match[0])}"
+        own = {name.lower() for _, name in _TAG.findall(self._given)}
         opened, closed = Counter[str](), Counter[str]()
         for slash, name in _TAG.findall(written):
             (closed if slash else opened)[name.lower()] += 1
         for name in sorted(opened.keys() | closed.keys()):
             missing = opened[name] - closed[name]
-            if (missing < 0 or (missing and name in _META_TAGS)) and f"<{name}>" not in self._given.lower():
+            if (missing < 0 or (missing and name in _META_TAGS)) and name not in own:
                 return f"a tag is left over: {name}"
         return ""
 
@@ -246,6 +253,14 @@ def _written(prompt: Prompt, fields: tuple[str, ...]) -> str:
     """Return all text of a prompt that is neither an input nor a demonstration, as the model sees it."""
     template = prompt.replace(demos=()).template(fields)
     return "\n".join("".join(s if isinstance(s, str) else INPUT for s in segments) for _, segments in template.turns)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _windows(words: Sequence[str], size: int) -> Iterator[Run]:
+    return (tuple(words[start : start + size]) for start in range(len(words) - size + 1))
 
 
 def _said(prompt: Prompt) -> str:

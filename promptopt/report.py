@@ -21,7 +21,7 @@ def list_studies(store_path: str) -> list[dict[str, Any]]:
 
 
 def show_study(store_path: str, name: str) -> dict[str, Any]:
-    """Return a study's result with its trials, best first.
+    """Return a study's result with its trials, best first, and the prompts that guards refused.
 
     Raises:
         UnknownNameError: There is no such study; offers the nearest names.
@@ -31,7 +31,14 @@ def show_study(store_path: str, name: str) -> dict[str, Any]:
         trials = sorted(store.trial_scores(row.id), key=lambda trial: (-trial.mean, trial.number))
         info = {trial.number: trial for trial in store.trials(row.id)}
         shown = [_trial(score, info[score.number]) for score in trials]
-        return {**_line(row), **row.summary, "trials_list": shown, "versions": dict(row.versions)}
+        refused = [_refused(trial) for trial in info.values() if trial.state == "refused"]
+        return {
+            **_line(row),
+            **row.summary,
+            "trials_list": shown,
+            "refused_list": refused,
+            "versions": dict(row.versions),
+        }
 
 
 def best_prompt(store_path: str, name: str) -> tuple[Prompt, Mapping[str, Any]]:
@@ -85,8 +92,16 @@ def _find(store: Store, name: str) -> StudyRow:
 def _trial(score: TrialScoreRow, trial: TrialRow) -> dict[str, Any]:
     # JSON has no infinity, which is the error of a mean below two scores.
     error = score.standard_error if score.n_valid > 1 else None
-    why = {"refused": trial.note["refused"]} if trial.state == "refused" else {}
-    return {**asdict(score), "standard_error": error, "operator": trial.operator, "state": trial.state, **why}
+    return {**asdict(score), "standard_error": error, "operator": trial.operator, "state": trial.state}
+
+
+def _refused(trial: TrialRow) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "prompt_id": trial.prompt_id,
+        "operator": trial.operator,
+        "reason": trial.note["refused"],
+    }
 
 
 def _line(row: StudyRow) -> dict[str, Any]:

@@ -95,7 +95,8 @@ class Setup:
     def guards(self) -> Guards:
         """What refuses prompts; never the user's own and the baselines."""
         task, free = self.task, frozenset(candidate.id for candidate in baselines(self.task).values())
-        return Guards(self.rules, task.seeds, task.fields, task.dataset.search, task.description, free)
+        rows, pool = task.dataset.search, task.dataset.pool
+        return Guards(self.rules, task.seeds, task.fields, rows, pool, task.description, free)
 
     @property
     def context(self) -> Context:

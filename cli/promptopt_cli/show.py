@@ -108,17 +108,17 @@ def studies(lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def trials(data: Mapping[str, Any], most: int) -> None:
-    """Show the best trials of a study."""
+    """Show the best trials of a study, and as many of those that guards refused."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, title="trials on search rows, best first", title_justify="left")
+    shown = Table(box=None, pad_edge=False, title="trials on search rows, best first", title_justify="left")
     for column in ("trial", "prompt", "made by", "state"):
-        table.add_column(column)
+        shown.add_column(column)
     for column in ("mean", "± 1.96 se", "valid of n"):
-        table.add_column(column, justify="right")
+        shown.add_column(column, justify="right")
     for trial in data["trials_list"][:most]:
         error = trial["standard_error"]
-        table.add_row(
+        shown.add_row(
             str(trial["number"]),
             trial["prompt_id"][:8],
             trial["operator"],
@@ -128,9 +128,16 @@ def trials(data: Mapping[str, Any], most: int) -> None:
             f"{trial['n_valid']} of {trial['n']}",
         )
     out = console()
-    out.print(table)
+    out.print(shown)
     if len(data["trials_list"]) > most:
         out.print(f"... and {len(data['trials_list']) - most} more; all of them with --json")
+    refused = data["refused_list"]
+    if refused:
+        out.print("\nrefused by a guard, before any call")
+        rows = [{**row, "trial": row["number"], "prompt": row["prompt_id"][:8]} for row in refused[:most]]
+        table(rows, ("trial", "prompt", "operator", "reason"))
+    if len(refused) > most:
+        out.print(f"... and {len(refused) - most} more; all of them with --json")
 
 
 def diff(left: Mapping[str, Any], right: Mapping[str, Any]) -> None:
@@ -225,9 +232,15 @@ def _cost(data: Mapping[str, Any]) -> str:
     cached = f" ({share:.0%} of those read were in the prefix cache)" if share else ""
     return (
         f"\n{data['evaluations']} search evaluations of {data['trials']} prompts ({search['calls']} calls) and "
-        f"{proof_calls} calls to prove it.\n"
+        f"{proof_calls} calls to prove it.{_refusals(data.get('refusals', {}))}\n"
         f"{spend['tokens']} tokens{cached}{money}, {spend['seconds']:.0f} s; {data['reason']}."
     )
+
+
+def _refusals(counts: Mapping[str, int]) -> str:
+    """Say how many prompts the guards refused; nothing where they refused none."""
+    by_guard = ", ".join(f"{number} for {guard}" for guard, number in counts.items())
+    return f"\nThe guards refused {sum(counts.values())} more prompts before any call: {by_guard}." if counts else ""
 
 
 def _side_by_side(

@@ -22,8 +22,9 @@ from promptopt.ask import (
     Written,
     flatten,
 )
-from promptopt.evaluation import Evaluation, Outcome
+from promptopt.evaluation import Evaluation, Outcome, refused
 from promptopt.example import Example
+from promptopt.guards import MOST_IN_A_ROW, Guards
 from promptopt.ids import content_hash
 from promptopt.landscape import Landscape
 from promptopt.layout import Template, chat_layout
@@ -84,23 +85,33 @@ class World:
         scorer: The score of a candidate on an example; None is a failed call.
         write: Answers Write.
         plan: Evaluations that the search may consume.
+        guards: Refuse prompts.
     """
 
     scorer: Scorer
     write: WriteText
     plan: int
+    guards: Guards = field(default_factory=Guards)
     consumed: set[tuple[str, str]] = field(default_factory=set)
+    refused_in_a_row: int = 0
 
     def affords(self, ask: Ask[Any]) -> bool:
         """Say whether the plan has enough left for this ask."""
-        return len(self.consumed | _pairs(ask)) <= self.plan
+        return len(self.consumed | self._cost(ask)) <= self.plan
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing but refused prompts comes any more."""
+        return self.refused_in_a_row >= MOST_IN_A_ROW
 
     def answer(self, ask: Ask[Any]) -> Any:
         """Return the answer to an ask."""
         if isinstance(ask, Batch):
             return tuple(self.answer(inner) for inner in ask.asks.values())
         if isinstance(ask, Evaluate):
-            self.consumed |= _pairs(ask)
+            cost = self._cost(ask)
+            self.consumed |= cost
+            self.refused_in_a_row = 0 if cost else self.refused_in_a_row + len(ask.candidates)
             return Evaluated(tuple(self._evaluate(c, ask.examples) for c in ask.candidates), self.left)
         if isinstance(ask, Write):
             return self.write(ask)
@@ -112,7 +123,7 @@ class World:
 
     def recall(self, ask: Ask[Any], answer: Any) -> Any:
         """Return an answer that was given before; what it consumed is consumed."""
-        self.consumed |= _pairs(ask)
+        self.consumed |= self._cost(ask)
         return answer
 
     @property
@@ -120,7 +131,14 @@ class World:
         """Evaluations that the plan has left."""
         return self.plan - len(self.consumed)
 
+    def _cost(self, ask: Ask[Any]) -> set[tuple[str, str]]:
+        asks = [inner for _, inner in flatten(ask, "") if isinstance(inner, Evaluate)]
+        admitted = [(c, a.examples) for a in asks for c in a.candidates if not self.guards.refusal(c.prompt)]
+        return {(candidate.id, example.id) for candidate, examples in admitted for example in examples}
+
     def _evaluate(self, candidate: Candidate, examples: Sequence[Example]) -> Evaluation:
+        if why := self.guards.refusal(candidate.prompt):
+            return refused(candidate.id, examples, why)
         return Evaluation(candidate.id, tuple(_outcome(candidate, e, self.scorer(candidate, e)) for e in examples))
 
 
@@ -137,14 +155,14 @@ def simulate(
 
     Args:
         strategy: The strategy.
-        context: What it may know; ``context.evaluations`` is the plan.
+        context: What it may know; ``context.evaluations`` is the plan, ``context.guards`` refuse prompts.
         landscape: The world, or a function of candidate and example that gives the score.
         writer: Answers Write; by default every text fails.
         max_asks: Stop after so many answers.
         recorded: The answers to the first asks, as an earlier simulation gave them; the world answers the others.
     """
     scorer = landscape_scorer(landscape, context.fields) if isinstance(landscape, Landscape) else landscape
-    world = World(scorer, writer or failing_writer, context.evaluations)
+    world = World(scorer, writer or failing_writer, context.evaluations, context.guards)
     search = strategy.search(context)
     asks: list[Ask[Any]] = []
     answers: list[Any] = []
@@ -153,7 +171,7 @@ def simulate(
             ask = search.send(answers[-1] if answers else None)
         except StopIteration:
             return Simulation(tuple(asks), tuple(answers), len(world.consumed))
-        if number == max_asks or not world.affords(ask):
+        if number == max_asks or not world.affords(ask) or world.is_stuck:
             search.close()
             break
         asks.append(ask)
@@ -201,13 +219,6 @@ def _exchanges(ask: Ask[Any], answer: Any) -> list[tuple[Ask[Any], Any]]:
     if not isinstance(ask, Batch):
         return [(ask, answer)]
     return [pair for inner, told in zip(ask.asks.values(), answer, strict=True) for pair in _exchanges(inner, told)]
-
-
-def _pairs(ask: Ask[Any]) -> set[tuple[str, str]]:
-    asks = [inner for _, inner in flatten(ask, "")]
-    return {
-        (c.id, e.id) for inner in asks if isinstance(inner, Evaluate) for c in inner.candidates for e in inner.examples
-    }
 
 
 def _outcome(candidate: Candidate, example: Example, score: float | None) -> Outcome:

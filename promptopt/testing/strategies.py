@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import FrozenInstanceError, asdict, fields
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from importlib import import_module
 from itertools import cycle
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import pytest
 
 from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Written
+from promptopt.guards import Guards
 from promptopt.ids import canonical_json, content_hash
 from promptopt.landscape import Landscape
 from promptopt.prompt import PARTS
@@ -35,6 +36,25 @@ MOST_ASKS = 20_000
 PLAN = 120  # long enough for several rounds, short enough for strategies that think hard
 PLANS = (40, PLAN, 240)
 SHORT_PLAN = 60  # for what is done once for every ask
+
+
+class OnlySeeds(Guards):
+    """Refuses every prompt that a search may propose."""
+
+    def refusal(self, prompt: Prompt) -> str:
+        """Let the seeds through."""
+        return "" if prompt in self.seeds else "made up: it is no seed"
+
+
+class HalfOfThem(OnlySeeds):
+    """Refuses every other prompt."""
+
+    def refusal(self, prompt: Prompt) -> str:
+        """Let the seeds and half of the others through."""
+        return super().refusal(prompt) if int(prompt.id, 16) % 2 else ""
+
+
+NO_GUARDS = Guards()
 
 
 class StrategyContract:
@@ -184,6 +204,14 @@ class StrategyContract:
         ):
             assert self._simulate(PLAN, writer=_always(text)).recommendations
 
+    def test_survives_refused_prompts(self) -> None:
+        """Guards refuse all prompts but the seeds, or half of them: it ends, and recommends none of them first."""
+        for guards in (OnlySeeds(), HalfOfThem()):
+            guards = replace(guards, seeds=self._context(PLAN).seeds)
+            simulation = self._simulate(PLAN, guards=guards)
+            assert not simulation.overspent
+            assert not guards.refusal(simulation.best.prompt)
+
     def test_close_at_any_point_leaves_nothing_behind(self) -> None:
         """A search that is stopped ends at once and asks nothing more."""
         full = self._simulate(SHORT_PLAN)
@@ -220,8 +248,11 @@ class StrategyContract:
         simulation = simulate(strategy, context, landscape, scripted_writer(self.edits, world))
         return landscape.accuracy(simulation.best.prompt, context.search)
 
-    def _context(self, plan: int, seed: int = 0, editable: Sequence[str] | None = None) -> Context:
-        return sample_context(plan, self.editable if editable is None else editable, seed)
+    def _context(
+        self, plan: int, seed: int = 0, editable: Sequence[str] | None = None, guards: Guards = NO_GUARDS
+    ) -> Context:
+        context = sample_context(plan, self.editable if editable is None else editable, seed)
+        return replace(context, guards=guards)
 
     def _simulate(
         self,

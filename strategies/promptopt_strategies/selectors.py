@@ -1,6 +1,7 @@
 """Selectors by name, as settings call them, all with the same terms.
 
-Those ``as_coded`` do what the released code of ProTeGi does, including what it spends.
+``sequential_elimination`` is the one to take (docs/measured.md). Those ``as_coded`` do what the released code of ProTeGi
+does, including what it spends.
 """
 
 import random
@@ -12,7 +13,16 @@ from typing import Literal
 from promptopt.ask import Search
 from promptopt.example import Example
 from promptopt.prompt import Candidate
-from promptopt.selection import Ranking, successive_halving, successive_rejects, ucb, ucb_e, uniform
+from promptopt.selection import (
+    Ranking,
+    safe_race,
+    sequential_elimination,
+    successive_halving,
+    successive_rejects,
+    ucb,
+    ucb_e,
+    uniform,
+)
 from promptopt.selection_as_coded import (
     sampled_rejects_as_coded,
     successive_halving_as_coded,
@@ -27,6 +37,8 @@ Selector = Literal[
     "ucb_e",
     "successive_rejects",
     "successive_halving",
+    "sequential_elimination",
+    "safe_race",
     "uniform_as_coded",
     "ucb_as_coded",
     "ucb_e_as_coded",
@@ -61,6 +73,10 @@ SELECTORS = MappingProxyType(
         "ucb_e": lambda pool, rows, t: ucb_e(pool, rows, budget=t.budget, c=t.c),
         "successive_rejects": lambda pool, rows, t: successive_rejects(pool, rows, budget=t.budget, keep=t.keep),
         "successive_halving": lambda pool, rows, t: successive_halving(pool, rows, budget=t.budget, keep=t.keep),
+        "sequential_elimination": lambda pool, rows, t: sequential_elimination(
+            pool, rows, budget=t.budget, keep=t.keep
+        ),
+        "safe_race": lambda pool, rows, t: safe_race(pool, rows, budget=t.budget, keep=t.keep),
         "uniform_as_coded": lambda pool, rows, t: uniform_as_coded(pool, rows, budget=t.budget, rng=t.rng),
         "ucb_as_coded": lambda pool, rows, t: ucb_as_coded(pool, rows, c=t.c, rng=t.rng),
         "ucb_e_as_coded": lambda pool, rows, t: ucb_as_coded(pool, rows, c=t.c, rng=t.rng, error=True),

@@ -11,9 +11,12 @@ from promptopt.example import Example
 from promptopt.prompt import Candidate, Prompt
 from promptopt.selection import (
     Drop,
+    elimination_schedule,
     halving_schedule,
     race,
     rejects_schedule,
+    safe_race,
+    sequential_elimination,
     successive_halving,
     successive_rejects,
     ucb,
@@ -34,7 +37,10 @@ SELECTORS: dict[str, Callable[..., object]] = {
     "successive_rejects to 3": lambda *args, **more: successive_rejects(*args, keep=3, **more),
     "successive_halving": successive_halving,
     "successive_halving to 3": lambda *args, **more: successive_halving(*args, keep=3, **more),
+    "sequential_elimination": sequential_elimination,
+    "sequential_elimination to 3": lambda *args, **more: sequential_elimination(*args, keep=3, **more),
     "race": race,
+    "safe_race": lambda *args, **more: safe_race(*args, block=3, alpha=0.4, **more),
     "race to 2": lambda *args, **more: race(*args, block=4, drop=Drop(1.0, 0.0, keep=2), **more),
 }
 
@@ -80,7 +86,7 @@ def test_ties_go_by_id_and_the_order_given_does_not_matter(name: str, score: flo
     one, _ = drive(SELECTORS[name](shuffled, EXAMPLES, budget=budget), answer)  # type: ignore[arg-type]
     seen = {arm.id: one.evaluations[arm.id].n for arm in one.candidates}
     for first, second in zip(one.candidates, one.candidates[1:], strict=False):
-        assert seen[first.id] != seen[second.id] or first.id < second.id or name.startswith("race")
+        assert seen[first.id] != seen[second.id] or first.id < second.id or "race" in name
 
 
 @given(arms=st.integers(1, 60), budget=st.integers(1, 5_000))
@@ -91,3 +97,15 @@ def test_schedules_fit_the_budget(arms: int, budget: int) -> None:
         steps = [level - before for before, level in zip([0, *levels], levels, strict=False)]
         assert sum(step * (arms - phase) for phase, step in enumerate(steps)) <= budget
     assert sum(size * pulls for size, pulls in halving_schedule(arms, budget)) <= budget
+
+
+@given(arms=st.integers(1, 60), budget=st.integers(0, 5_000), keep=st.integers(1, 9), most=st.integers(0, 200))
+def test_an_elimination_uses_all_it_can(arms: int, budget: int, keep: int, most: int) -> None:
+    levels = elimination_schedule(arms, budget, keep=keep, power=1.4, most=most)
+    sizes = range(arms, keep, -1)
+    steps = [level - before for before, level in zip([0, *levels], levels, strict=False)]
+    spent = sum(step * size for step, size in zip(steps, sizes, strict=True))
+    assert all(step >= 0 for step in steps)
+    assert spent <= budget
+    if sizes:
+        assert levels[-1] == most or budget - spent < sum(sizes) + keep

@@ -2,19 +2,23 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
-from promptopt.ask import Batch, Evaluate
-from promptopt.evaluation import Evaluation, Outcome
+from promptopt.ask import Ask, Batch, Evaluate
+from promptopt.evaluation import Evaluation, Outcome, refused
 from promptopt.example import Example
 from promptopt.prompt import Candidate, Prompt
 from promptopt.selection import (
     Drop,
     Ranking,
+    elimination_schedule,
     halving_schedule,
     race,
     rejects_schedule,
+    safe_race,
+    sequential_elimination,
     successive_halving,
     successive_rejects,
     ucb,
@@ -35,6 +39,9 @@ from promptopt.selection_as_coded import (
 )
 from promptopt.testing.answers import answer_from, drive
 
+SELECTORS = [
+    uniform, ucb, ucb_e, successive_rejects, successive_halving, sequential_elimination, race, safe_race,
+]  # fmt: skip
 EXAMPLES = [Example({"input": f"row {i}"}) for i in range(400)]
 ROW = {example.id: i for i, example in enumerate(EXAMPLES)}
 
@@ -163,7 +170,7 @@ def test_apo_1i_09_ucb_of_equal_arms_takes_turns() -> None:
     assert ranking.candidates == tuple(pool)
 
 
-def test_apo_1i_09_ucb_as_coded_pulls_the_first_batch_twice() -> None:
+def test_apo_1i_09_reference_code_pulls_the_first_batch_twice() -> None:
     # t counts batches: ln 1 = 0, so batch 2 goes to the arms seen, and unseen ones only come from t = 2.
     pool = arms_of(20)
     search = ucb_as_coded(pool, EXAMPLES, rng=random.Random(0), batches=Batches(rounds=4))
@@ -176,13 +183,24 @@ def test_apo_1i_09_ucb_as_coded_pulls_the_first_batch_twice() -> None:
     assert ranking.spent <= 4 * 8 * 32
 
 
-def test_ucb_as_coded_never_reaches_the_arms_beyond_56() -> None:
+def test_apo_1i_09_reference_code_never_reaches_the_arms_beyond_56() -> None:
     pool = arms_of(60)
     search = ucb_as_coded(pool, EXAMPLES, rng=random.Random(0))
     ranking, _ = drive(search, answer_from(graded(pool)))
     unseen = [arm for arm in ranking.candidates if not ranking.evaluations[arm.id].n]
     assert len(unseen) == 4
     assert ranking.candidates[-4:] == tuple(unseen)
+
+
+def test_apo_1i_09_recommended_t_counts_pulls() -> None:
+    # With 16 and 8 pulls, t = 24 sends the fourth look to the arm that is 0.15 behind; t = 3 looks would not.
+    assert ucb_bound(0.85, 8, 24, 1.0) > ucb_bound(1.0, 16, 24, 1.0)
+    assert ucb_bound(0.85, 8, 3, 1.0) < ucb_bound(1.0, 16, 3, 1.0)
+    pool = arms_of(2)
+    means = {pool[0].id: 1.0, pool[1].id: 0.85}
+    search = ucb(pool, EXAMPLES, budget=32, c=1.0, width=1, step=8)
+    _, asks = drive(search, answer_from(lambda arm, _: means[arm.id]))
+    assert [pool.index(ask.candidates[0]) for ask in asks if isinstance(ask, Evaluate)] == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("budget", [36, 100, 500, 2_048])
@@ -195,7 +213,9 @@ def test_apo_1i_10_no_selector_exceeds_its_budget(budget: int) -> None:
         ucb_e(pool, EXAMPLES, budget=budget),
         successive_rejects(pool, EXAMPLES, budget=budget, keep=4),
         successive_halving(pool, EXAMPLES, budget=budget, keep=4),
+        sequential_elimination(pool, EXAMPLES, budget=budget, keep=4),
         race(pool, EXAMPLES, budget=budget),
+        safe_race(pool, EXAMPLES, budget=budget),
         uniform_as_coded(pool, EXAMPLES, budget=budget, rng=rng),
         successive_halving_as_coded(pool, EXAMPLES, budget=budget, rng=rng),
     ]
@@ -204,6 +224,13 @@ def test_apo_1i_10_no_selector_exceeds_its_budget(budget: int) -> None:
         leaves = [leaf for ask in asks for leaf in (ask.asks.values() if isinstance(ask, Batch) else [ask])]
         asked = sum(len(leaf.candidates) * len(leaf.examples) for leaf in leaves if isinstance(leaf, Evaluate))
         assert ranking.spent <= asked <= budget
+
+
+def test_apo_1i_10_reference_code_rejects_overspend_as_the_code_does() -> None:
+    pool = arms_of(36)
+    search = successive_rejects_as_coded(pool, EXAMPLES, budget=2_048, keep=4, rng=random.Random(0))
+    _, asks = drive(search, answer_from(graded(pool)))
+    assert sum(len(ask.candidates) * len(ask.examples) for ask in asks if isinstance(ask, Evaluate)) == 5_878
 
 
 def test_uniform_uses_one_common_set() -> None:
@@ -222,6 +249,7 @@ def test_full_coverage_stops_an_arm() -> None:
         uniform(pool, EXAMPLES[:10], budget=900),
         ucb(pool, EXAMPLES[:10], budget=900),
         successive_rejects(pool, EXAMPLES[:10], budget=900),
+        sequential_elimination(pool, EXAMPLES[:10], budget=900),
         race(pool, EXAMPLES[:10], budget=900, drop=Drop(z=99.0)),
     ):
         ranking, _ = drive(search, answer_from(graded(pool)))
@@ -235,7 +263,7 @@ def test_a_prompt_that_came_twice_is_one_arm() -> None:
     assert ranking.evaluations[pool[0].id].n == 10
 
 
-@pytest.mark.parametrize("selector", [uniform, ucb, ucb_e, successive_rejects, successive_halving, race])
+@pytest.mark.parametrize("selector", SELECTORS)
 def test_an_empty_pool_asks_nothing(selector: Callable[..., object]) -> None:
     ranking, asks = drive(selector([], EXAMPLES, budget=50), answer_from({}))  # type: ignore[arg-type]
     assert ranking == Ranking((), {}, 0, ranking.basis)
@@ -247,6 +275,84 @@ def test_failed_calls_are_missing_and_rank_last() -> None:
     scores = {pool[0].id: None, pool[1].id: 0.0, pool[2].id: 0.4}
     ranking, _ = drive(uniform(pool, EXAMPLES, budget=30), answer_from(lambda arm, _: scores[arm.id]))
     assert [pool.index(arm) for arm in ranking.candidates] == [2, 1, 0]
+
+
+def test_sequential_elimination_spends_its_budget_when_the_beam_is_left() -> None:
+    # With power 1 and a single winner it is successive rejects, but for the rounding.
+    plain = elimination_schedule(8, 256, keep=1, power=1.0, most=400)
+    assert all(0 <= mine - theirs <= 2 for mine, theirs in zip(plain, rejects_schedule(8, 256), strict=True))
+    levels = elimination_schedule(36, 2_048, keep=4, power=1.4, most=400)
+    assert (levels[0], levels[-1], len(levels)) == (11, 181, 32)
+    assert pulls_of(levels, 36, keep=4) == 2_048
+    # Where the examples run out, the others get what the last ones cannot use.
+    assert elimination_schedule(12, 600, keep=3, power=1.4, most=60) == (27, 31, 35, 41, 48, 58, 60, 60, 60)
+    pool = arms_of(36)
+    ranking, asks = drive(sequential_elimination(pool, EXAMPLES, budget=2_048, keep=4), answer_from(graded(pool)))
+    assert ranking.spent == 2_048
+    assert ranking.candidates == tuple(pool)
+    assert [len(ask.candidates) for ask in asks if isinstance(ask, Evaluate)][:2] == [36, 34]  # two phases are alike
+
+
+def test_safe_race_proves_the_better_and_leaves_equals_alone() -> None:
+    pool = arms_of(2)
+    right = {pool[0].id: 1.0, pool[1].id: 0.0}
+    found, _ = drive(safe_race(pool, EXAMPLES, budget=800), answer_from(lambda arm, _: right[arm.id]))
+    assert found.candidates == tuple(pool)
+    assert found.beaten == {pool[1].id}
+    assert found.spent == 20 + 10  # 1.5 ** 10 / 4 is the first wealth above 2 / 0.05, and looks are 5 pairs apart
+    even, _ = drive(safe_race(pool, EXAMPLES, budget=800), answer_from(lambda arm, _: 0.5))
+    assert even.beaten == frozenset()
+    assert even.spent == 800
+    stricter, _ = drive(safe_race(pool, EXAMPLES, budget=800, alpha=1e-6), answer_from(lambda arm, _: right[arm.id]))
+    assert stricter.spent > found.spent
+
+
+def test_safe_race_of_many_shares_alpha() -> None:
+    pool = arms_of(10)
+    right = {arm.id: float(place == 0) for place, arm in enumerate(pool)}
+    ranking, asks = drive(safe_race(pool, EXAMPLES, budget=4_000), answer_from(lambda arm, _: right[arm.id]))
+    assert ranking.candidates[0] == pool[0]
+    assert ranking.beaten == {arm.id for arm in pool[1:]}
+    two, _ = drive(safe_race(pool[:2], EXAMPLES, budget=4_000), answer_from(lambda arm, _: right[arm.id]))
+    assert len(asks) * 5 > two.evaluations[pool[0].id].n
+
+
+@pytest.mark.parametrize("discordance", [0.1, 0.3, 0.5])
+def test_safe_race_errs_in_at_most_alpha_of_null_races(discordance: float) -> None:
+    pool, wrong = arms_of(2), 0
+    for number in range(200):
+        rng = random.Random(f"null {discordance} {number}")
+        draws = {example.id: rng.random() for example in EXAMPLES[:200]}
+
+        def score(arm: Candidate, example: Example, draws: dict[str, float] = draws) -> float:
+            draw = draws[example.id]
+            return float((draw < discordance / 2) == (arm is pool[0]) if draw < discordance else draw < 0.8)
+
+        ranking, _ = drive(safe_race(pool, EXAMPLES[:200], budget=400), answer_from(score))
+        wrong += bool(ranking.beaten)
+    assert wrong <= 10
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_a_refused_arm_costs_nothing_and_ranks_last(selector: Callable[..., object]) -> None:
+    pool = arms_of(5)
+
+    def answer(ask: Ask[object]) -> object:
+        if isinstance(ask, Batch):
+            return tuple(map(answer, ask.asks.values()))
+        told = answer_from(graded(pool))(ask)
+        assert isinstance(ask, Evaluate)
+        evaluations = tuple(
+            refused(e.prompt_id, ask.examples, "made up") if e.prompt_id == pool[0].id else e for e in told.evaluations
+        )
+        return replace(told, evaluations=evaluations)
+
+    ranking, asks = drive(selector(pool, EXAMPLES, budget=200), answer)  # type: ignore[arg-type]
+    assert ranking.candidates[-1] == pool[0]
+    assert ranking.candidates[0] == pool[1]
+    assert ranking.spent == sum(ranking.evaluations[arm.id].n for arm in pool[1:]) <= 200
+    asked_of_it = [ask for ask in asks if isinstance(ask, Evaluate) and pool[0] in ask.candidates]
+    assert len(asked_of_it) <= 1
 
 
 def test_race_drops_those_behind_after_each_block() -> None:
@@ -290,7 +396,7 @@ def test_race_does_not_pay_for_what_is_known() -> None:
     assert ranking.evaluations[pool[0].id].mean == 1.0
 
 
-def test_rejects_as_coded_golden() -> None:
+def test_apo_1i_06_reference_code_rejects_golden() -> None:
     sizes = rejects_schedule_as_coded(9, 4, 2_048)
     assert sizes == (229, 57, 95, 190, 572)
     assert sum(size * (9 - phase) for phase, size in enumerate(sizes)) == 7_182
@@ -298,7 +404,7 @@ def test_rejects_as_coded_golden() -> None:
     assert sum(size * (36 - phase) for phase, size in enumerate(many)) == 5_878
 
 
-def test_rejects_as_coded_forgets_earlier_phases() -> None:
+def test_apo_1i_07_reference_code_forgets_earlier_phases() -> None:
     # Arm 1 is far better over both phases, but a little worse in the fresh sample of the second.
     pool = arms_of(3)
     rows = {3: [0.5, 1.0, 0.0], 2: [0.5, 0.4, 0.0]}
@@ -323,7 +429,7 @@ def test_sampled_rejects_golden() -> None:
     assert ranking.candidates[0] in pool[:4]
 
 
-def test_halving_as_coded_cuts_at_the_mean_and_lets_equals_stay() -> None:
+def test_apo_1i_08_reference_code_cuts_at_the_mean_and_lets_equals_stay() -> None:
     pool = arms_of(8)
     scores = dict(zip((arm.id for arm in pool), [1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1, 0.0], strict=True))
     search = successive_halving_as_coded(pool, EXAMPLES, budget=256, rng=random.Random(0))
