@@ -189,30 +189,37 @@ class Guards:
 
     def _copies(self, written: str) -> str:
         words = _words(written)
-        for size in sorted({len(run) for run in self._runs}):
-            for run in _windows(words, size):
-                if run in self._runs:
-                    return f"it copies an example: {_quote(' '.join(run))}"
+        shown = {
+            place
+            for size in (LEAST_COPIED, 2 * LEAST_COPIED)
+            for start, run in enumerate(_runs(words, size))
+            if run in self._shown
+            for place in range(start, start + size)
+        }
+        words = ["" if place in shown else word for place, word in enumerate(words)]
+        for size in sorted({len(run) for run in self._scored}):
+            if run := next(filter(self._scored.__contains__, _runs(words, size)), ()):
+                return f"it copies an example: {_quote(' '.join(run))}"
         return ""
 
     @cached_property
-    def _runs(self) -> frozenset[Run]:
-        """The runs of words that only few rows have, and that neither the user nor the pool has."""
+    def _shown(self) -> frozenset[Run]:
+        """The short runs of words of what the user wrote and of the pool, which anything may repeat."""
+        texts = [*self._given.split("\n"), *(text for row in self.pool for text in _texts(row))]
+        return frozenset(run for words in map(_words, texts) for run in _runs(words, _scale(words) * LEAST_COPIED))
+
+    @cached_property
+    def _scored(self) -> frozenset[Run]:
+        """The runs of words by which the rows are known, but for those that many have."""
         counts: Counter[Run] = Counter()
         for row in self.rows:
-            counts.update({run for text in (*row.inputs.values(), row.target) for run in self._runs_of(text)})
-        shown = [text for row in self.pool for text in (*row.inputs.values(), row.target)]
-        sizes = {len(run) for run in counts}
-        allowed = {
-            run for text in [*self._given.split("\n"), *shown] for size in sizes for run in _windows(_words(text), size)
-        }
-        return frozenset(run for run, count in counts.items() if count <= COMMON_ROWS and run not in allowed)
+            counts.update({run for text in _texts(row) for run in self._known_by(_words(text))})
+        return frozenset(run for run, count in counts.items() if count <= COMMON_ROWS)
 
-    def _runs_of(self, text: str) -> Iterator[Run]:
-        words = _words(text)
-        scale = 2 if 2 * sum(len(word) == 1 for word in words) > len(words) else 1
+    def _known_by(self, words: list[str]) -> Iterator[Run]:
+        scale = _scale(words)
         size = min(scale * self.rules.copied_words, len(words))
-        return _windows(words, size) if size >= scale * LEAST_COPIED else iter(())
+        return _runs(words, size) if size >= scale * LEAST_COPIED else iter(())
 
     def _meta(self, prompt: Prompt, written: str) -> str:
         if len(fenced := prompt.instruction.strip()) > 6 and fenced.startswith("```") and fenced.endswith("```"):
@@ -259,8 +266,17 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def _windows(words: Sequence[str], size: int) -> Iterator[Run]:
+def _scale(words: Sequence[str]) -> int:
+    """Return how many entries stand for a word: two where a script has no spaces and each entry is a character."""
+    return 2 if 2 * sum(len(word) == 1 for word in words) > len(words) else 1
+
+
+def _runs(words: Sequence[str], size: int) -> Iterator[Run]:
     return (tuple(words[start : start + size]) for start in range(len(words) - size + 1))
+
+
+def _texts(row: Example) -> list[str]:
+    return [*row.inputs.values(), row.target]
 
 
 def _said(prompt: Prompt) -> str:

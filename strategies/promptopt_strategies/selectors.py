@@ -1,7 +1,7 @@
 """Selectors by name, as settings call them, all with the same terms.
 
-``sequential_elimination`` is the one to take (docs/measured.md). Those ``as_coded`` do what the released code of ProTeGi
-does, including what it spends.
+``sequential_elimination`` is the one to take (docs/measured.md). Those ``as_coded`` do what the released code of
+ProTeGi does, including what it spends.
 """
 
 import random

@@ -295,3 +295,27 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(cli: Cli, data: str, case: 
     assert "Traceback" not in ran.err
     assert ran.err.count("\n") == 1, ran.err
     assert ran.code == 2
+
+
+def test_guards_are_switched_by_option_and_by_file(cli: Cli, data: str, tmp_path: Path) -> None:
+    words = ("optimize", "--data", data, "--prompt", "Name the colour: {text}", "--model", MODEL, "-n", "40", "--json")
+    assert cli(*words, "--study", "one", "--guard", "urls=off", "--guard", "max_tokens=50").code == 0
+    shown = json.loads(cli("studies", "show", "one", "--json").out)
+    assert shown["refused_list"] == []
+    again = cli(*words, "--study", "one")
+    assert (again.code, "another guards" in again.err) == (2, True)
+    for bad, said in (
+        ("url=off", "did you mean urls"),
+        ("urls=perhaps", "must be true or false"),
+        ("growth=0", "least 1"),
+    ):
+        ran = cli(*words, "--study", "two", "--guard", bad)
+        assert ran.code == 2
+        assert said in ran.err.lower(), ran.err
+    file = tmp_path / "study.toml"
+    head = f'[task]\ndata = {json.dumps(data)}\nprompt = "Name the colour: {{text}}"\n[model]\ntask = "{MODEL}"\n'
+    file.write_text(head + "[guards]\nlanguage = false\ncopied_words = 12\n", encoding="utf-8")
+    assert cli("optimize", str(file), "-n", "40", "--study", "three", "--json").code == 0
+    file.write_text(head + '[guards]\nlanguage = "no"\n', encoding="utf-8")
+    wrong = cli("optimize", str(file), "--study", "four")
+    assert (wrong.code, "[guards] language = 'no' must be true or false" in wrong.err) == (2, True)

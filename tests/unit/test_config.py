@@ -17,6 +17,7 @@ from promptopt.config import (
     spec_from_json,
 )
 from promptopt.errors import ConfigError, UnknownNameError
+from promptopt.guards import Rules
 from promptopt.ids import canonical_json
 
 FULL = """
@@ -48,6 +49,11 @@ evaluations = 100
 calls = 900
 usd = 1
 seconds = 60.5
+
+[guards]
+urls = false
+growth = 6
+copied_words = 12
 
 [study]
 name = "mine"
@@ -87,6 +93,7 @@ SPEC = StudySpec(
     seed=7,
     store="other.db",
     cache="off",
+    guards=Rules(urls=False, growth=6, copied_words=12),
 )
 
 

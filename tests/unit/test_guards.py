@@ -96,6 +96,7 @@ def test_a_guard_refuses(guard: str, instruction: str) -> None:
         'For instance, "One of the best films of the year by far, see it." is positive.',  # the pool may be shown
         "A review that seems to care about it and my whole family may be either.",
         "Take care: the plot falls apart in the second film.",  # seven words of a row
+        'Here "One of the best films of the year by far, see it." is positive and "Two of the best" not.',
         "Utterly dull films are negative.",  # a row too short to be known by its words
     ],
 )
@@ -167,6 +168,16 @@ def test_words_that_many_rows_share_are_a_form_and_no_copy() -> None:
     text = "Say which of the following best describes the tone of the text."
     assert refusal(text, replace(GUARDS, rows=rows)) == ""
     assert guard_of(text, replace(GUARDS, rows=rows[:COMMON_ROWS])) == "copies"
+
+
+def test_what_the_pool_shares_with_a_row_may_be_quoted() -> None:
+    row = Example({"text": "Cheap, and opening hours suit people who work shifts."}, "positive")
+    pooled = Example({"text": "Opening hours suit people who work shifts. Superb!"}, "positive")
+    guards = replace(GUARDS, rows=(row,), pool=(pooled,))
+    assert (
+        refusal('"Dull." is negative, and "Opening hours suit people who work shifts. Superb!" is not.', guards) == ""
+    )
+    assert guard_of("Cheap, and opening hours suit people who work shifts.", replace(guards, pool=())) == "copies"
 
 
 def test_length_is_relative_to_long_seeds() -> None:

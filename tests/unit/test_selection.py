@@ -299,7 +299,7 @@ def test_safe_race_proves_the_better_and_leaves_equals_alone() -> None:
     found, _ = drive(safe_race(pool, EXAMPLES, budget=800), answer_from(lambda arm, _: right[arm.id]))
     assert found.candidates == tuple(pool)
     assert found.beaten == {pool[1].id}
-    assert found.spent == 20 + 10  # 1.5 ** 10 / 4 is the first wealth above 2 / 0.05, and looks are 5 pairs apart
+    assert found.spent == 2 * 15  # 12 pairs bring the wealth above 2 / 0.05, and looks are 5 apart
     even, _ = drive(safe_race(pool, EXAMPLES, budget=800), answer_from(lambda arm, _: 0.5))
     assert even.beaten == frozenset()
     assert even.spent == 800

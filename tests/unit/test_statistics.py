@@ -9,7 +9,9 @@ from itertools import product
 import pytest
 
 from promptopt.statistics import (
+    BETS,
     Interval,
+    evidence,
     expected_best_of,
     holm,
     mcnemar_exact,
@@ -185,3 +187,22 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
     assert holm([]) == ()
     assert holm([0.9, 0.8]) == (1.0, 1.0)
+
+
+def test_evidence_is_the_wealth_of_a_fair_bet() -> None:
+    assert evidence([]) == 1.0
+    assert evidence([0.0] * 50) == 1.0
+    assert evidence([1.0]) == pytest.approx(1 + sum(BETS) / len(BETS))
+    assert evidence([1.0, -1.0]) == pytest.approx(1 - sum(bet * bet for bet in BETS) / len(BETS))
+    assert evidence([1.0, 0.0, 1.0, -1.0]) == evidence([-1.0, 1.0, 1.0])  # ties and the order say nothing
+    assert evidence([1.0] * 12) > 40 > evidence([1.0] * 11)
+    assert evidence([-1.0] * 40) < 1e-2
+    assert evidence([0.5] * 30) > evidence([0.25] * 30) > 1
+    assert math.isfinite(evidence([1.0] * 100_000))
+
+
+@pytest.mark.parametrize("differences", [(-1.0, 1.0), (-0.5, 0.5, 0.0), (-1.0, 0.25, 0.25, 0.25, 0.25)])
+def test_evidence_grows_no_larger_than_1_on_average_without_a_difference(differences: tuple[float, ...]) -> None:
+    # The mean over all sequences of three is exact: it is what makes the bound hold at every look.
+    wealth = [evidence(sequence) for sequence in product(differences, repeat=3)]
+    assert math.fsum(wealth) / len(wealth) == pytest.approx(1.0)
