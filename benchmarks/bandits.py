@@ -161,10 +161,9 @@ def _print_world(name: str, runs: list[list[tuple[float, int]]]) -> None:
     for index, selector in enumerate(selectors()):
         regrets, pulls = zip(*(run[index] for run in runs), strict=True)
         gain = paired_difference([(regret, run[0][0]) for regret, run in zip(regrets, runs, strict=True)])
-        print(
-            f"{selector:30} {sum(regrets) / len(runs):8.4f} {gain.mean:+12.4f} {_range(gain.interval, 4):>17} "
-            f"{sum(pulls) / len(runs):7.0f} {max(pulls):7}"
-        )
+        gained = f"{gain.mean:+.4f} {_range(gain.interval, 4)}" if index else "-"
+        spent = f"{sum(pulls) / len(runs):7.0f} {max(pulls):7}"
+        print(f"{selector:30} {sum(regrets) / len(runs):8.4f} {gained:>30} {spent}")
 
 
 def _print_races(discordance: float, gain: float, runs: list[list[tuple[bool, bool]]]) -> None:
