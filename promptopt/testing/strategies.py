@@ -23,7 +23,7 @@ from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Writt
 from promptopt.guards import Guards
 from promptopt.ids import canonical_json, content_hash
 from promptopt.landscape import Landscape
-from promptopt.prompt import PARTS
+from promptopt.prompt import PARTS, Prompt
 from promptopt.registry import configure
 from promptopt.settings import read_settings, settings_of
 from promptopt.statistics import paired_difference

@@ -73,7 +73,8 @@ class Run:
     @property
     def left(self) -> int:
         """Evaluations that this round may still ask for; a pair that was seen before costs nothing again."""
-        return self.context.evaluations - sum(evaluation.n for evaluation in self.seen.values()) - self.reserve
+        used = sum(evaluation.n for evaluation in self.seen.values() if not evaluation.refusal)
+        return self.context.evaluations - used - self.reserve
 
     def begin(self, number: int, parts: int) -> None:
         """Begin a round that may spend one of so many equal parts of what is left."""

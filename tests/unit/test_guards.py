@@ -4,11 +4,14 @@ from dataclasses import fields, replace
 
 import pytest
 
+from benchmarks import guards as false_alarms
+from promptopt import plugins
 from promptopt.errors import ConfigError
 from promptopt.example import Example
 from promptopt.guards import COMMON_ROWS, Guards, Rules
 from promptopt.layout import Layout, chat_layout, completion_layout, inline_layout
 from promptopt.prompt import Demo, Prompt
+from promptopt_datasets.ready import ready_names
 
 SEED = Prompt.of("Is this review positive or negative?", chat_layout({"text": "Review"}), answer_cue="Answer:")
 ROWS = (
@@ -210,3 +213,10 @@ def test_an_empty_seed_takes_its_language_from_the_description() -> None:
 def test_rules_have_bounds(settings: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Rules(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ready_names())
+def test_no_prompt_of_our_own_library_is_refused(name: str) -> None:
+    reasons = list(false_alarms.refusals(plugins.load_task(name, mode="completion")))
+    assert len(reasons) > 100
+    assert not any(reasons)
