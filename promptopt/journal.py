@@ -110,7 +110,7 @@ class Journal:
     def _admitted(self, ask: Evaluate) -> Evaluate:
         """Return the ask without the prompts that a guard refuses."""
         guards = self._services.guards
-        admitted = [c for c in ask.candidates if not guards.refusal(c.prompt)]
+        admitted = [candidate for candidate in ask.candidates if not guards.refusal(candidate.prompt)]
         return Evaluate(admitted, ask.examples, ask.purpose, ask.repeat)
 
     def _with_refused(self, ask: Evaluate, seen: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
