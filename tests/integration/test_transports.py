@@ -58,10 +58,13 @@ def ask(way: str, script: Script, text: str = "hello", **options: str) -> tuple[
 
 
 def colour(text: str, attempt: int) -> Act:
-    """Answer by the text alone; every seventh call is turned away or broken once."""
+    """Answer by the text alone; every seventh call is turned away once, or fails once.
+
+    Neither costs anything: of prompts that send the same text it is chance which one comes first.
+    """
     number = zlib.crc32(text.encode())
     if attempt == 0 and number % 7 == 0:
-        return failure(503) if number % 2 else RESET
+        return failure(503 if number % 2 else 500)
     return answer(COLOURS[number % 3])
 
 
