@@ -217,16 +217,18 @@ class APO:
 
     def estimate(self, context: Context) -> Estimate:
         """Say how much it asks for at most: every parent errs and every reply can be read."""
-        rounds, selections = self._rounds(context), self._rounds(context) + (len(context.seeds) > 1)
+        rounds = self._rounds(context)
         parents = min(self.beam, len(context.seeds)) + self.beam * (rounds - 1)
         critiques = self.critique_groups * self.critiques_per_group
         edits = critiques * self.edits_per_critique
         texts = self.critique_groups + critiques + self.paraphrases * (edits + self.paraphrase_parents)
-        on_errors = (
-            min(self.minibatch, len(context.search)) + 2 * self.successors * FILTER_ERRORS * self.reject_on_errors
-        )
-        evaluations = selections * self.selector_budget + parents * on_errors
-        return Estimate(evaluations=min(evaluations, context.evaluations), writes=parents * texts)
+        if self.fit_to_plan:
+            return Estimate(context.evaluations, writes=parents * texts)
+        on_errors = min(self.minibatch, len(context.search))
+        on_children = 2 * self.successors * FILTER_ERRORS if self.reject_on_errors else 0
+        selections = rounds + (len(context.seeds) > 1)
+        evaluations = selections * self.selector_budget + parents * (on_errors + on_children)
+        return Estimate(min(evaluations, context.evaluations), writes=parents * texts)
 
     def _expand(self, run: Run, beam: Sequence[Candidate]) -> Search[list[Candidate]]:
         """Return the parents and the children of each (algorithm 2)."""

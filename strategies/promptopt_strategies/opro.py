@@ -124,7 +124,7 @@ class OPRO:
         subset_share: The share of the search examples on which every text is scored.
         fit_to_plan: Choose the subset by the study's evaluations, not by that share.
         gate: How many of the best are scored again at the end, on examples that the search did not use; 0 for none.
-        gate_share: The share of the plan that this may take.
+        gate_share: The share of the plan that is kept for this; it also gets what the steps leave.
         idle_steps: The search ends when so many steps, in all, brought no new text; 0 never ends it.
         max_tokens: Of each text that is written.
 
@@ -218,10 +218,10 @@ class OPRO:
         """Say how much it asks for at most: in every step something new is written."""
         seeds = len(self._places(context))
         rows = self._subset_size(context, seeds)
-        reserve = self._reserve(context, rows)
-        affordable = (context.evaluations - reserve) // rows - seeds
+        affordable = max(0, (context.evaluations - self._reserve(context, rows)) // rows - seeds)
         steps = min(self.steps, affordable + self.idle_steps) if self.idle_steps else self.steps
-        evaluations = (seeds + steps * self.samples) * rows + reserve
+        scored = (seeds + min(affordable, steps * self.samples)) * rows
+        evaluations = scored + self.gate * (len(context.search) - rows)
         return Estimate(evaluations=min(evaluations, context.evaluations), writes=steps * self.samples)
 
     def _places(self, context: Context) -> list[Place]:

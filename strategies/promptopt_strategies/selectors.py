@@ -14,7 +14,9 @@ from promptopt.ask import Search
 from promptopt.example import Example
 from promptopt.prompt import Candidate
 from promptopt.selection import (
+    Drop,
     Ranking,
+    race,
     safe_race,
     sequential_elimination,
     successive_halving,
@@ -38,6 +40,7 @@ Selector = Literal[
     "successive_rejects",
     "successive_halving",
     "sequential_elimination",
+    "race",
     "safe_race",
     "uniform_as_coded",
     "ucb_as_coded",
@@ -76,6 +79,7 @@ SELECTORS = MappingProxyType(
         "sequential_elimination": lambda pool, rows, t: sequential_elimination(
             pool, rows, budget=t.budget, keep=t.keep
         ),
+        "race": lambda pool, rows, t: race(pool, rows, budget=t.budget, drop=Drop(keep=t.keep)),
         "safe_race": lambda pool, rows, t: safe_race(pool, rows, budget=t.budget, keep=t.keep),
         "uniform_as_coded": lambda pool, rows, t: uniform_as_coded(pool, rows, budget=t.budget, rng=t.rng),
         "ucb_as_coded": lambda pool, rows, t: ucb_as_coded(pool, rows, c=t.c, rng=t.rng),
