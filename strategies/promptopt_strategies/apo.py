@@ -95,8 +95,8 @@ class Run:
         """Return the random stream of a place in this round."""
         return self.context.rng("apo", self.number, *place)
 
-    def draw(self, size: int | None, *place: object) -> list[Example]:
-        """Draw so many search examples, all if None, in random order."""
+    def draw(self, *place: object, size: int | None = None) -> list[Example]:
+        """Draw so many search examples, or all, in random order."""
         rows = self.context.search
         return self.rng(*place).sample(rows, len(rows) if size is None else size)
 
@@ -244,7 +244,7 @@ class APO:
         size = min(self.minibatch, len(run.context.search), run.left // (2 * len(beam)))
         fresh = [parent for parent in beam if parent.id not in known] if size else []
         scopes = {parent.id: "" if self.minibatch_scope == "round" else parent.id for parent in fresh}
-        minibatches = {key: run.draw(size, "minibatch", scope) for key, scope in scopes.items()}
+        minibatches = {key: run.draw("minibatch", scope, size=size) for key, scope in scopes.items()}
         answers = yield from together(*(Evaluate([parent], minibatches[parent.id], "errors") for parent in fresh))
         found = [evaluation for answer in answers for evaluation in answer.evaluations]
         run.add(found)
@@ -292,12 +292,12 @@ class APO:
     def _select(self, run: Run, pool: Sequence[Candidate]) -> Search[Ranking]:
         """Spend the round on finding the best of the pool (algorithms 3 and 4)."""
         terms = Terms(min(self.selector_budget, run.left), self.beam, self.exploration, run.rng("select"))
-        return SELECTORS[self.selector](pool, run.draw(None, "rows"), terms)
+        return SELECTORS[self.selector](pool, run.draw("rows"), terms)
 
     def _settle(self, run: Run, beam: Sequence[Candidate]) -> Search[None]:
         """Spend what is left on fresh examples for the last beam, and rank it by all that it has shown."""
         run.reserve, asks = 0, []
-        share, rows = run.left // len(beam), run.draw(None, "settle")
+        share, rows = run.left // len(beam), run.draw("settle")
         for candidate in beam:
             seen = {outcome.example_id for outcome in run.outcomes(candidate).outcomes}
             fresh = [row for row in rows if row.id not in seen][:share]
