@@ -23,7 +23,7 @@ from promptopt_strategies.selectors import SELECTORS
 from promptopt_strategies.writing import parse_tagged
 
 PROFILES = ("paper", "reference-code", "recommended")
-OWN_SELECTORS = ("uniform", "ucb", "ucb_e", "successive_rejects", "successive_halving")
+OWN_SELECTORS = [name for name in SELECTORS if not name.endswith("as_coded")]
 
 
 def half_right(_candidate: Candidate, example: Example) -> float:
