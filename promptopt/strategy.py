@@ -4,7 +4,6 @@ A strategy is a frozen dataclass whose fields are its settings; its one method i
 """
 
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -15,11 +14,10 @@ from promptopt.example import Example
 from promptopt.guards import Guards
 from promptopt.ids import content_hash
 from promptopt.layout import Mode
+from promptopt.phrase import Level, Segmenter, cut
 from promptopt.prompt import PARTS, Prompt
 
 Need = Literal["write", "compare", "embed"]
-
-_PHRASE_END = re.compile(r"(?<=[.!?;:,])\s+|\n+")
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Context:
         modes: The layout modes that the task model takes.
         guards: What prompts are refused for; ``guards.refusal(prompt)`` says it before anything is asked.
         seed: The seed of every random stream.
+        segmenter: Cuts a text into phrases that joined give it back, where there is a parser; see ``phrases``.
     """
 
     description: str
@@ -53,14 +52,22 @@ class Context:
     modes: frozenset[Mode] = frozenset({"chat"})
     guards: Guards = Guards()
     seed: int = 0
+    segmenter: Segmenter = cut
 
     def rng(self, *place: object) -> random.Random:
         """Return the random stream of this place; the same place always gives the same stream."""
         return random.Random(int(content_hash("rng", self.seed, [str(p) for p in place]), 16))
 
-    def phrases(self, text: str) -> tuple[str, ...]:
-        """Cut a text into phrases at punctuation and line ends."""
-        return tuple(phrase.strip() for phrase in _PHRASE_END.split(text) if phrase.strip())
+    def phrases(self, text: str, level: Level = "phrase") -> tuple[str, ...]:
+        """Cut a text into pieces that joined give it back, phrases by the environment's own segmenter.
+
+        Raises:
+            StrategyError: The pieces of the segmenter do not give the text back.
+        """
+        pieces = tuple(self.segmenter(text)) if level == "phrase" else cut(text, level)
+        if "".join(pieces) != text:
+            raise StrategyError("the segmenter of the context loses text; its pieces joined must give the text back.")
+        return pieces
 
 
 @dataclass(frozen=True, slots=True)

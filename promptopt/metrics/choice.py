@@ -33,7 +33,7 @@ class MultipleChoice(AnswerMetric):
         """Score one output: 1 or 0."""
         right = right_answers(example)
         labels = tuple(dict.fromkeys([*(example.choices or self.choices), *right]))
-        found = self._last_named(self.read(output), labels)
+        found = self.named(self.read(output), labels)
         if found is None:
             return Score(0.0, f"{wanted(right_answers(example))}, found no choice in '{head(output)}'")
         if self.label(found) in {self.label(answer) for answer in right}:
@@ -54,7 +54,8 @@ class MultipleChoice(AnswerMetric):
             return f"its choices are {', '.join(choices[:8])}"
         return super().misfit(example)
 
-    def _last_named(self, text: str, labels: tuple[str, ...]) -> str | None:
+    def named(self, text: str, labels: tuple[str, ...]) -> str | None:
+        """Return the label that stands last in a text; None if none does."""
         ordered, pattern = _compiled(tuple(label for label in labels if label.strip()), self.fold_case)
         last = None
         for match in pattern.finditer(unicodedata.normalize("NFC", text)):

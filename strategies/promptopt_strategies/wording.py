@@ -50,6 +50,9 @@ OTHER_WORDS = {
     "write": "give",
 }
 
+_BOTH_WAYS = [*OTHER_WORDS.items(), *((other, word) for word, other in OTHER_WORDS.items())]
+_ALIKE = {word: [other for one, other in _BOTH_WAYS if one == word] for word, _ in _BOTH_WAYS}
+
 _ARTICLE = re.compile("a|an|the|this|each|given")
 _PHRASE_END = re.compile(
     "is|are|was|were|be|as|of|in|on|to|for|from|by|with|at|into|than|then|among|between|about|that|which|who|whether"
@@ -86,10 +89,27 @@ def reword(text: str, kept: Iterable[str] = ()) -> str:
     def other(match: re.Match[str]) -> str:
         word = match[0]
         found = "" if word.lower() in fixed else OTHER_WORDS.get(word.lower(), "")
-        return (found.capitalize() if word[0].isupper() else found) or word
+        return _cased(found, word) or word
 
-    changed = _WORD.sub(other, text)
-    return re.sub(r"\b([Aa])n?(?= ([A-Za-z]))", _article, changed)
+    return _with_articles(_WORD.sub(other, text))
+
+
+def rewordings(text: str) -> tuple[str, ...]:
+    """Return the texts in which another word stands for one of the words, and that with others for all."""
+    singles = [
+        _with_articles(text[: match.start()] + _cased(other, match[0]) + text[match.end() :])
+        for match in _WORD.finditer(text)
+        for other in _ALIKE.get(match[0].lower(), ())
+    ]
+    return tuple(other for other in dict.fromkeys([*singles, reword(text)]) if other != text)
+
+
+def _cased(word: str, model: str) -> str:
+    return word.capitalize() if model[0].isupper() else word
+
+
+def _with_articles(text: str) -> str:
+    return re.sub(r"\b([Aa])n?(?= ([A-Za-z]))", _article, text)
 
 
 def _article(match: re.Match[str]) -> str:

@@ -1,0 +1,294 @@
+"""Plum and Walk: what Plum's six metaheuristics share, their common settings and a running search.
+
+The six files ``plum_*.py`` hold what is their own: which neighbours are made, and what is accepted.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from promptopt.ask import Recommend, Search
+from promptopt.errors import ConfigError
+from promptopt.evaluation import Evaluation
+from promptopt.example import Example, by_hash
+from promptopt.phrase import Level
+from promptopt.prompt import Candidate, distinct
+from promptopt.selection import Drop
+from promptopt.settings import require_at_least, require_at_most
+from promptopt.strategy import Context, Estimate, Need
+from promptopt_strategies.objective import Objective
+from promptopt_strategies.phrase_edits import PART, Editor, Phrasing, library_of
+from promptopt_strategies.scoreboard import PRIOR_ROWS, Scoreboard
+
+RECOMMENDED = 5
+BEHIND = 1.0  # a neighbour so many points of score behind leaves a race
+
+# The released code edits what the seed has, scores every neighbour on the same 100 rows and reports the incumbent.
+_AS_PUBLISHED: Mapping[str, Any] = MappingProxyType(
+    {"rows": 100, "block": 0, "final": 0.0, "entropy": 10.0, "library": False, "report": "incumbent", "requests": 1000}
+)
+PAPER: Mapping[str, Any] = MappingProxyType(
+    {**_AS_PUBLISHED, "neighbours": 10, "iterations": 50, "patience": 7, "batch": 20}
+)
+REFERENCE_CODE: Mapping[str, Any] = MappingProxyType(
+    {**_AS_PUBLISHED, "neighbours": 5, "iterations": 10, "patience": 2, "batch": 4}
+)
+
+
+@dataclass(frozen=True)
+class Plum(ABC):
+    """The settings that Plum's metaheuristics share.
+
+    Args:
+        neighbours: Candidates of one iteration (m).
+        iterations: Iterations at most (n).
+        patience: The search ends after so many iterations in a row that improve nothing (P).
+        edits: Edits that make one neighbour (l).
+        level: What an edit moves: a ``phrase``, ``word``, ``sentence`` or ``span``.
+        rows: Examples that a candidate is scored on, at most.
+        block: Race an iteration's candidates against the incumbent, with a look after so many rows; at 0 all of them
+            are scored on all ``rows``, the same ones throughout.
+        final: The share of the plan that is kept for a last race of the best few and the seeds on fresh rows.
+        entropy: The weight of the bonus for labels of even frequency (alpha), with balanced accuracy; 0 for the mean.
+        library: Whether sentences of the component library may be added, besides phrases deleted before.
+        paraphraser: Where other wordings come from: exchange of ``words``, offline, or the optimizer ``model``.
+        paraphrases: Other wordings of a phrase to choose from, at most.
+        reworded: How many phrases the optimizer model is asked to reword, at most; the rest is done offline.
+        report: What is recommended first: the ``best`` seen, or the ``incumbent``, which may be worse.
+        requests: The search ends after so many requests of ``batch`` rows each; at 0 the plan alone ends it.
+        batch: Rows in one request, for counting requests. The study's plan counts rows.
+    """
+
+    neighbours: int = 4
+    iterations: int = 400
+    patience: int = 100
+    edits: int = 1
+    level: Level = "phrase"
+    rows: int = 30
+    block: int = 5
+    final: float = 0.3
+    entropy: float = 0.0
+    library: bool = True
+    paraphraser: Literal["words", "model"] = "words"
+    paraphrases: int = 10
+    reworded: int = 20
+    report: Literal["best", "incumbent"] = "best"
+    requests: int = 0
+    batch: int = 20
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    control: ClassVar[bool] = False
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "neighbours", "iterations", "patience", "edits", "rows", "batch", "paraphrases")
+        require_at_least(self, 0, "block", "final", "entropy", "reworded", "requests")
+        require_at_most(self, 1, "final")
+        if self.paraphraser == "model":  # then, and only then, somebody must write
+            object.__setattr__(self, "needs", frozenset({"write"}))
+
+    @abstractmethod
+    def search(self, context: Context) -> Search[None]:
+        """Search for a better instruction."""
+
+    def estimate(self, context: Context) -> Estimate:
+        """Say how much it asks for at most: no neighbour is seen twice, and every phrase is reworded."""
+        rows = self.fitted_rows(context)
+        generation = self.generation()
+        evaluations = (len(context.seeds) + self.iterations * generation) * rows
+        if self.requests:
+            # The last iteration may begin one request before the end.
+            evaluations = min(evaluations, (self.requests + generation * math.ceil(rows / self.batch)) * self.batch)
+        writes = self.reworded * self.paraphrases if self.paraphraser == "model" else 0
+        return Estimate(min(evaluations, context.evaluations) if not self.block else context.evaluations, writes)
+
+    def generation(self) -> int:
+        """Return how many candidates one iteration scores at most."""
+        return self.neighbours
+
+    def fitted_rows(self, context: Context) -> int:
+        """Return the rows of a candidate: no more than leave the plan room for a neighbour besides the seeds."""
+        return max(1, min(self.rows, len(context.search), context.evaluations // (len(context.seeds) + 1)))
+
+
+@dataclass
+class Walk:
+    """A running search: what was seen, where it stands, and when it ends.
+
+    Args:
+        settings: The strategy.
+        context: The task.
+        incumbent: Where it stands.
+        known: Every phrasing that was scored, by id.
+        iteration: The number of the iteration, from 1.
+        idle: One more than the iterations since the last that improved; the search ends when it passes the patience.
+        spent_requests: Requests made so far.
+    """
+
+    settings: Plum
+    context: Context
+    editor: Editor
+    objective: Objective
+    rows: list[Example]
+    board: Scoreboard
+    incumbent: Phrasing
+    known: dict[str, Phrasing] = field(default_factory=dict)
+    iteration: int = 0
+    idle: int = 1
+    spent_requests: int = 0
+    said: object = None
+
+    def rng(self, *place: object) -> Random:
+        """Return the random stream of a place in this iteration."""
+        return self.context.rng(self.settings.name, self.iteration, *place)
+
+    def open(self, seeds: Sequence[Phrasing]) -> Search[None]:
+        """Score the seeds and start at the best of them."""
+        yield from self._score([seed.candidate for seed in seeds])
+        self.known = {seed.id: seed for seed in seeds}
+        self.incumbent = self.order(seeds)[0]
+        yield from self.recommend()
+
+    def goes_on(self) -> bool:
+        """Begin the next iteration, if there is one."""
+        self.iteration += 1
+        reserve = int(self.settings.final * self.context.evaluations)
+        return (
+            self.iteration <= self.settings.iterations
+            and self.idle <= self.settings.patience
+            and self.board.remaining - reserve >= (self.settings.block or len(self.rows))
+            and (not self.settings.requests or self.spent_requests < self.settings.requests)
+        )
+
+    def neighbours(self, base: Phrasing) -> Search[list[Phrasing]]:
+        """Return the edited neighbours of a phrasing, m of them."""
+        wanted, edits = self.settings.neighbours, self.settings.edits
+        return (yield from self.editor.neighbours(base, wanted, edits, self.rng("edit", base.id)))
+
+    def score(self, phrasings: Sequence[Phrasing]) -> Search[list[Phrasing]]:
+        """Score phrasings and return them with the best first; those that no example answered are left out."""
+        wanted = {phrasing.id: phrasing for phrasing in phrasings}
+        if self.settings.block:
+            ranked = yield from self._race([phrasing.candidate for phrasing in wanted.values()])
+        else:
+            ranked = yield from self._score([phrasing.candidate for phrasing in wanted.values()])
+        scored = [wanted[candidate.id] for candidate in ranked if candidate.id in wanted and self._valid(candidate)]
+        self.known |= {phrasing.id: phrasing for phrasing in scored}
+        return scored
+
+    def gain(self, one: Phrasing, other: Phrasing) -> float:
+        """Return by how many points one is ahead of the other, on the examples that both answered."""
+        left, right = self.board.seen[one.id], self.board.seen[other.id]
+        common = left.scores.keys() & right.scores.keys()
+        return round(self.objective.points(left, common) - self.objective.points(right, common), 9)
+
+    def points(self, phrasing: Phrasing) -> float:
+        """Return the points of a phrasing, those of few rows drawn towards the mean of all."""
+        return self._standing(self._seen(phrasing.candidate), self._prior())
+
+    def order(self, phrasings: Iterable[Phrasing]) -> list[Phrasing]:
+        """Return phrasings with the best first; equal ones by the rows seen, then by id."""
+        prior = self._prior()
+
+        def place(phrasing: Phrasing) -> tuple[float, int, str]:
+            seen = self._seen(phrasing.candidate)
+            return -round(self._standing(seen, prior), 9), -seen.n_valid, phrasing.id
+
+        return sorted(phrasings, key=place)
+
+    def tournament(self, pool: Sequence[Phrasing], size: int, rng: Random) -> Phrasing:
+        """Return the best of so many draws with replacement."""
+        return self.order([rng.choice(pool) for _ in range(size)])[0]
+
+    def settle(self, phrasing: Phrasing | None, *, improved: bool) -> Search[None]:
+        """Move to a phrasing, or stay, and say what would be returned now."""
+        self.incumbent = phrasing or self.incumbent
+        self.idle = 1 if improved else self.idle + 1
+        yield from self.recommend()
+
+    def recommend(self) -> Search[None]:
+        """Say what would be returned now, if it is not what was said last."""
+        best = self.order(self.known.values())[:RECOMMENDED]
+        recommend = _recommend(self, best)
+        if recommend.payload() != self.said:
+            self.said = recommend.payload()
+            yield from recommend
+
+    def close(self) -> Search[None]:
+        """Race the best few and the seeds on the rest of the rows, and recommend by all that was seen."""
+        if not self.settings.final:
+            return
+        best = [phrasing.candidate for phrasing in self.order(self.known.values())[:RECOMMENDED]]
+        seeds = [Candidate(seed) for seed in self.context.seeds]
+        rows = by_hash(self.context.search, f"final {self.context.seed}")
+        yield from self.board.race(distinct([*best, *seeds]), rows, self.settings.block or len(self.rows), Drop())
+        yield from self.recommend()
+
+    def _race(self, candidates: Sequence[Candidate]) -> Search[Sequence[Candidate]]:
+        """Race candidates against the incumbent, first on rows that it has seen, which cost half as much."""
+        seen = self._seen(self.incumbent.candidate).scores
+        shuffled = by_hash(self.context.search, f"race {self.context.seed} {self.iteration}")
+        course = sorted(shuffled, key=lambda row: row.id not in seen)[: len(self.rows)]
+        drop = Drop(deficit=BEHIND, z=0.0, spared=frozenset({self.incumbent.id}))
+        racers = [self.incumbent.candidate, *candidates]
+        ranking = yield from self.board.race(racers, course, self.settings.block, drop)
+        self.spent_requests += math.ceil(ranking.spent / self.settings.batch)
+        return ranking.candidates
+
+    def _score(self, candidates: Sequence[Candidate]) -> Search[Sequence[Candidate]]:
+        """Score as many candidates as the plan reaches for, all on the same rows."""
+        candidates = candidates[: self.board.remaining // len(self.rows)]
+        yield from self.board.score(candidates, self.rows)
+        self.spent_requests += len(candidates) * math.ceil(len(self.rows) / self.settings.batch)
+        order = {candidate.id: self.objective.points(self._seen(candidate)) for candidate in candidates}
+        return sorted(candidates, key=lambda candidate: (-round(order[candidate.id], 9), candidate.id))
+
+    def _seen(self, candidate: Candidate) -> Evaluation:
+        return self.board.seen.get(candidate.id, Evaluation(candidate.id, ()))
+
+    def _valid(self, candidate: Candidate) -> bool:
+        return self._seen(candidate).n_valid > 0
+
+    def _prior(self) -> float:
+        points = [self.objective.points(evaluation) for evaluation in self.board.seen.values()]
+        return math.fsum(points) / len(points) if points else 0.0
+
+    def _standing(self, seen: Evaluation, prior: float) -> float:
+        return (seen.n_valid * self.objective.points(seen) + PRIOR_ROWS * prior) / (seen.n_valid + PRIOR_ROWS)
+
+
+def open_walk(settings: Plum, context: Context) -> Search[Walk]:
+    """Score the seeds and return the search that starts at the best of them."""
+    if PART not in context.editable:
+        raise ConfigError(
+            f"{settings.name} edits the instruction, which this task keeps fixed; allow it, or use irace."
+        )
+    editor = Editor(
+        context,
+        settings.level,
+        library_of(context) if settings.library else (),
+        settings.reworded if settings.paraphraser == "model" else 0,
+        settings.paraphrases,
+    )
+    seeds = [editor.open(seed) for seed in context.seeds]
+    rows = by_hash(context.search, f"rows {context.seed}")[: settings.fitted_rows(context)]
+    board, objective = Scoreboard(context.evaluations), Objective.of(context, settings.entropy)
+    walk = Walk(settings, context, editor, objective, rows, board, seeds[0])
+    yield from walk.open(seeds)
+    return walk
+
+
+def _recommend(walk: Walk, best: Sequence[Phrasing]) -> Recommend:
+    """Return the ranking: by score, or with the incumbent in front, which makes it one of rank alone."""
+    if walk.settings.report == "incumbent":
+        return Recommend(distinct([walk.incumbent.candidate, *(phrasing.candidate for phrasing in best)]), "rank")
+    ranking = tuple(phrasing.candidate for phrasing in best)
+    if walk.objective.is_mean:
+        return Recommend(ranking, "mean", tuple(walk.board.mean(candidate) for candidate in ranking))
+    return Recommend(ranking, "utility", tuple(walk.points(phrasing) for phrasing in best))

@@ -1,0 +1,34 @@
+"""PlumHC: hill climbing over phrase edits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from promptopt.ask import Search
+from promptopt.strategy import Context
+from promptopt_strategies.plum import PAPER, REFERENCE_CODE, Plum, open_walk
+
+
+@dataclass(frozen=True)
+class PlumHC(Plum):
+    """Plum's hill climbing: the best edited neighbour replaces the incumbent if it is strictly better.
+
+    Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364; with the
+    edits of Prasad et al., GrIPS, EACL 2023, arXiv 2203.07281.
+    """
+
+    name: ClassVar[str] = "plum-hc"
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"paper": PAPER, "reference-code": REFERENCE_CODE, "recommended": {}}
+    )
+
+    def search(self, context: Context) -> Search[None]:
+        """Climb until nothing improves or the plan is spent."""
+        walk = yield from open_walk(self, context)
+        while walk.goes_on():
+            neighbours = yield from walk.neighbours(walk.incumbent)
+            best, *_ = (yield from walk.score(neighbours)) or [walk.incumbent]
+            improved = walk.gain(best, walk.incumbent) > 0
+            yield from walk.settle(best if improved else None, improved=improved)
+        yield from walk.close()
