@@ -86,6 +86,7 @@ class Editor:
         context: The task.
         level: What counts as a phrase.
         library: Sentences that may be added besides what was deleted.
+        library_share: The share of edits that add one of them.
         rewording_limit: How many phrases the optimizer model may be asked to reword; at 0 words are exchanged offline.
         paraphrases: How many other wordings of a phrase there are to choose from, at most.
         wordings: The other wordings known so far, by phrase.
@@ -94,6 +95,7 @@ class Editor:
     context: Context
     level: Level
     library: tuple[str, ...] = ()
+    library_share: float = 0.0
     rewording_limit: int = 0
     paraphrases: int = 10
     wordings: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -132,8 +134,10 @@ class Editor:
     def edit(self, draft: Draft, rng: random.Random) -> Search[Draft]:
         """Return the draft with one random edit of those that are possible; as it is if none is."""
         free = self._free(draft.phrases)
-        own, more = list(draft.pool), [text for text in self.library if text not in draft.phrases]
-        possible = ["delete"] * bool(free) + ["swap"] * (len(free) > 1) + ["add"] * bool(own or more)
+        new = [text for text in self.library if text not in draft.phrases]
+        if new and rng.random() < self.library_share:
+            return draft.added(rng.choice(self._places(draft.phrases, whole=True)), rng.choice(new))
+        possible = ["delete"] * bool(free) + ["swap"] * (len(free) > 1) + ["add"] * bool(draft.pool)
         if any(self._rewordable(draft.phrases[at]) for at in free):
             possible.append("paraphrase")
         if not possible:
@@ -145,8 +149,7 @@ class Editor:
             return draft.swapped(*rng.sample(free, 2))
         if operator == "paraphrase":
             return (yield from self.paraphrase(draft, rng))
-        phrase = rng.choice(own + more)
-        return draft.added(rng.choice(self._places(draft.phrases, whole=phrase in more)), phrase)
+        return draft.added(rng.choice(self._places(draft.phrases, whole=False)), rng.choice(draft.pool))
 
     def paraphrase(self, draft: Draft, rng: random.Random) -> Search[Draft]:
         """Return the draft with other words for one phrase, all known ones as likely; as it is if there are none."""

@@ -29,7 +29,16 @@ BEHIND = 1.0  # a neighbour so many points of score behind leaves a race
 
 # The released code edits what the seed has, scores every neighbour on the same 100 rows and reports the incumbent.
 _AS_PUBLISHED: Mapping[str, Any] = MappingProxyType(
-    {"rows": 100, "block": 0, "final": 0.0, "entropy": 10.0, "library": False, "report": "incumbent", "requests": 1000}
+    {
+        "rows": 100,
+        "block": 0,
+        "final": 0.0,
+        "edits": 1,
+        "entropy": 10.0,
+        "library": 0.0,
+        "report": "incumbent",
+        "requests": 1000,
+    }
 )
 PAPER: Mapping[str, Any] = MappingProxyType(
     {**_AS_PUBLISHED, "neighbours": 10, "iterations": 50, "patience": 7, "batch": 20}
@@ -49,12 +58,14 @@ class Plum(ABC):
         patience: The search ends after so many iterations in a row that improve nothing (P).
         edits: Edits that make one neighbour (l).
         level: What an edit moves: a ``phrase``, ``word``, ``sentence`` or ``span``.
-        rows: Examples that a candidate is scored on, at most.
+        rows: Examples that the seeds are scored on, and without races every candidate.
         block: Race an iteration's candidates against the incumbent, with a look after so many rows; at 0 all of them
             are scored on all ``rows``, the same ones throughout.
+        fresh: After the rows that the incumbent has seen, a race goes on over so many new ones, where its luck ends.
         final: The share of the plan that is kept for a last race of the best few and the seeds on fresh rows.
         entropy: The weight of the bonus for labels of even frequency (alpha), with balanced accuracy; 0 for the mean.
-        library: Whether sentences of the component library may be added, besides phrases deleted before.
+        library: The share of edits that add a sentence of the component library; else phrases deleted before alone can
+            be added.
         paraphraser: Where other wordings come from: exchange of ``words``, offline, or the optimizer ``model``.
         paraphrases: Other wordings of a phrase to choose from, at most.
         reworded: How many phrases the optimizer model is asked to reword, at most; the rest is done offline.
@@ -66,13 +77,14 @@ class Plum(ABC):
     neighbours: int = 4
     iterations: int = 400
     patience: int = 100
-    edits: int = 1
+    edits: int = 3
     level: Level = "phrase"
-    rows: int = 30
+    rows: int = 15
     block: int = 5
-    final: float = 0.3
+    fresh: int = 10
+    final: float = 0.2
     entropy: float = 0.0
-    library: bool = True
+    library: float = 0.5
     paraphraser: Literal["words", "model"] = "words"
     paraphrases: int = 10
     reworded: int = 20
@@ -88,7 +100,7 @@ class Plum(ABC):
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "neighbours", "iterations", "patience", "edits", "rows", "batch", "paraphrases")
-        require_at_least(self, 0, "block", "final", "entropy", "reworded", "requests")
+        require_at_least(self, 0, "block", "fresh", "final", "entropy", "reworded", "requests")
         require_at_most(self, 1, "final")
         if self.paraphraser == "model":  # then, and only then, somebody must write
             object.__setattr__(self, "needs", frozenset({"write"}))
@@ -232,9 +244,9 @@ class Walk:
 
     def _race(self, candidates: Sequence[Candidate]) -> Search[Sequence[Candidate]]:
         """Race candidates against the incumbent, first on rows that it has seen, which cost half as much."""
-        seen = self._seen(self.incumbent.candidate).scores
+        seen = {outcome.example_id for outcome in self._seen(self.incumbent.candidate).outcomes}
         shuffled = by_hash(self.context.search, f"race {self.context.seed} {self.iteration}")
-        course = sorted(shuffled, key=lambda row: row.id not in seen)[: len(self.rows)]
+        course = sorted(shuffled, key=lambda row: row.id not in seen)[: len(seen) + self.settings.fresh]
         drop = Drop(deficit=BEHIND, z=0.0, spared=frozenset({self.incumbent.id}))
         racers = [self.incumbent.candidate, *candidates]
         ranking = yield from self.board.race(racers, course, self.settings.block, drop)
@@ -272,7 +284,8 @@ def open_walk(settings: Plum, context: Context) -> Search[Walk]:
     editor = Editor(
         context,
         settings.level,
-        library_of(context) if settings.library else (),
+        library_of(context),
+        settings.library,
         settings.reworded if settings.paraphraser == "model" else 0,
         settings.paraphrases,
     )

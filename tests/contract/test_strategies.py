@@ -42,6 +42,45 @@ class TestIRace(StrategyContract):
     plan_to_beat_random = 300  # the default plan
 
 
+class EditsPhrases(StrategyContract):
+    """Strategies that edit the instruction's phrases: the control changes it alone, too, with the same sentences."""
+
+    __test__ = False
+    editable = ("instruction",)
+    plan_to_beat_random = 1000
+
+
+class TestPlumHC(EditsPhrases):
+    __test__ = True
+    strategy = configure("plum-hc")
+
+
+class TestPlumSA(EditsPhrases):
+    __test__ = True
+    strategy = configure("plum-sa")
+
+
+class TestPlumGA(EditsPhrases):
+    __test__ = True
+    strategy = configure("plum-ga")
+
+
+class TestPlumGAC(EditsPhrases):
+    __test__ = True
+    strategy = configure("plum-gac")
+
+
+class TestPlumTabu(EditsPhrases):
+    __test__ = True
+    strategy = configure("plum-tabu")
+
+
+class TestPlumHarmony(EditsPhrases):
+    __test__ = True
+    strategy = configure("plum-harmony")
+
+
 def test_no_strategy_is_forgotten() -> None:
-    tested = {cls.strategy.name for cls in (TestAPO, TestOPRO, TestRandom, TestIRace)}
+    plum = (TestPlumHC, TestPlumSA, TestPlumGA, TestPlumGAC, TestPlumTabu, TestPlumHarmony)
+    tested = {cls.strategy.name for cls in (TestAPO, TestOPRO, TestRandom, TestIRace, *plum)}
     assert tested == set(strategy_names())
