@@ -26,7 +26,8 @@ class Objective:
         labels: The closed set of answers; empty if there is none, then neither balance nor bonus count.
         entropy: The weight alpha of the bonus; at 0 the objective is the plain mean.
 
-    Reference: Prasad et al. (2023), GrIPS, section 3.2; Pan et al. (2024), Plum.
+    Reference: Prasad et al., GrIPS, EACL 2023, arXiv 2203.07281, and Pan et al., Plum, ACL 2024 (Findings), arXiv
+    2311.08364, in the form of Plum's released code.
     """
 
     targets: Mapping[str, str]

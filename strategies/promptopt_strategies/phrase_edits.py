@@ -185,8 +185,9 @@ class Editor:
                 self.rewording_limit -= 1
                 text = render_template("plum-paraphrase", phrase=phrase)
                 written = yield from ask_writer(text, "paraphrase", n=self.paraphrases, max_tokens=MAX_TOKENS)
-                found = tuple(literal(" ".join(reply.split()), self.context.fields) for reply in written.texts)
-            self.wordings[phrase] = tuple(dict.fromkeys(text for text in found if text not in ("", phrase)))
+                told = [literal(" ".join(reply.split()), self.context.fields) for reply in written.texts]
+                found = tuple(text for text in told if _has_letter(text)) or found
+            self.wordings[phrase] = tuple(dict.fromkeys(text for text in found if text != phrase))
         return self.wordings[phrase][: self.paraphrases]
 
 

@@ -6,7 +6,7 @@ The six files ``plum_*.py`` hold what is their own: which neighbours are made, a
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -136,11 +136,16 @@ class Walk:
     Args:
         settings: The strategy.
         context: The task.
-        incumbent: Where it stands.
+        editor: Makes neighbours.
+        objective: What is maximised.
+        rows: The examples that the seeds, and without races all candidates, are scored on.
+        board: What every candidate was seen to do, and what the plan has left.
         known: Every phrasing that was scored, by id.
+        incumbent: Where it stands.
         iteration: The number of the iteration, from 1.
         idle: One more than the iterations since the last that improved; the search ends when it passes the patience.
-        spent_requests: Requests made so far.
+        requests: Requests made so far.
+        said: The last Recommend.
     """
 
     settings: Plum
@@ -149,22 +154,21 @@ class Walk:
     objective: Objective
     rows: list[Example]
     board: Scoreboard
+    known: dict[str, Phrasing]
     incumbent: Phrasing
-    known: dict[str, Phrasing] = field(default_factory=dict)
     iteration: int = 0
     idle: int = 1
-    spent_requests: int = 0
-    said: object = None
+    requests: int = 0
+    said: Recommend | None = None
 
     def rng(self, *place: object) -> Random:
         """Return the random stream of a place in this iteration."""
         return self.context.rng(self.settings.name, self.iteration, *place)
 
-    def open(self, seeds: Sequence[Phrasing]) -> Search[None]:
+    def open(self) -> Search[None]:
         """Score the seeds and start at the best of them."""
-        yield from self._score([seed.candidate for seed in seeds])
-        self.known = {seed.id: seed for seed in seeds}
-        self.incumbent = self.order(seeds)[0]
+        yield from self._score([seed.candidate for seed in self.known.values()])
+        self.incumbent = self.order(self.known.values())[0]
         yield from self.recommend()
 
     def goes_on(self) -> bool:
@@ -175,7 +179,7 @@ class Walk:
             self.iteration <= self.settings.iterations
             and self.idle <= self.settings.patience
             and self.board.remaining - reserve >= (self.settings.block or len(self.rows))
-            and (not self.settings.requests or self.spent_requests < self.settings.requests)
+            and (not self.settings.requests or self.requests < self.settings.requests)
         )
 
     def neighbours(self, base: Phrasing) -> Search[list[Phrasing]]:
@@ -200,17 +204,18 @@ class Walk:
         common = left.scores.keys() & right.scores.keys()
         return round(self.objective.points(left, common) - self.objective.points(right, common), 9)
 
-    def points(self, phrasing: Phrasing) -> float:
-        """Return the points of a phrasing, those of few rows drawn towards the mean of all."""
-        return self._standing(self._seen(phrasing.candidate), self._prior())
-
     def order(self, phrasings: Iterable[Phrasing]) -> list[Phrasing]:
-        """Return phrasings with the best first; equal ones by the rows seen, then by id."""
-        prior = self._prior()
+        """Return phrasings with the best first.
+
+        Points of few rows say little, so all are drawn towards the mean of all as by ``PRIOR_ROWS`` more rows.
+        """
+        points = {key: self.objective.points(evaluation) for key, evaluation in self.board.seen.items()}
+        prior = math.fsum(points.values()) / max(1, len(points))
 
         def place(phrasing: Phrasing) -> tuple[float, int, str]:
-            seen = self._seen(phrasing.candidate)
-            return -round(self._standing(seen, prior), 9), -seen.n_valid, phrasing.id
+            n = self._seen(phrasing.candidate).n_valid
+            standing = (n * points.get(phrasing.id, 0.0) + PRIOR_ROWS * prior) / (n + PRIOR_ROWS)
+            return -round(standing, 9), -n, phrasing.id
 
         return sorted(phrasings, key=place)
 
@@ -226,10 +231,9 @@ class Walk:
 
     def recommend(self) -> Search[None]:
         """Say what would be returned now, if it is not what was said last."""
-        best = self.order(self.known.values())[:RECOMMENDED]
-        recommend = _recommend(self, best)
-        if recommend.payload() != self.said:
-            self.said = recommend.payload()
+        recommend = self._recommend()
+        if recommend != self.said:
+            self.said = recommend
             yield from recommend
 
     def close(self) -> Search[None]:
@@ -250,14 +254,14 @@ class Walk:
         drop = Drop(deficit=BEHIND, z=0.0, spared=frozenset({self.incumbent.id}))
         racers = [self.incumbent.candidate, *candidates]
         ranking = yield from self.board.race(racers, course, self.settings.block, drop)
-        self.spent_requests += math.ceil(ranking.spent / self.settings.batch)
+        self.requests += math.ceil(ranking.spent / self.settings.batch)
         return ranking.candidates
 
     def _score(self, candidates: Sequence[Candidate]) -> Search[Sequence[Candidate]]:
         """Score as many candidates as the plan reaches for, all on the same rows."""
         candidates = candidates[: self.board.remaining // len(self.rows)]
         yield from self.board.score(candidates, self.rows)
-        self.spent_requests += len(candidates) * math.ceil(len(self.rows) / self.settings.batch)
+        self.requests += len(candidates) * math.ceil(len(self.rows) / self.settings.batch)
         order = {candidate.id: self.objective.points(self._seen(candidate)) for candidate in candidates}
         return sorted(candidates, key=lambda candidate: (-round(order[candidate.id], 9), candidate.id))
 
@@ -267,12 +271,14 @@ class Walk:
     def _valid(self, candidate: Candidate) -> bool:
         return self._seen(candidate).n_valid > 0
 
-    def _prior(self) -> float:
-        points = [self.objective.points(evaluation) for evaluation in self.board.seen.values()]
-        return math.fsum(points) / len(points) if points else 0.0
-
-    def _standing(self, seen: Evaluation, prior: float) -> float:
-        return (seen.n_valid * self.objective.points(seen) + PRIOR_ROWS * prior) / (seen.n_valid + PRIOR_ROWS)
+    def _recommend(self) -> Recommend:
+        """Return the ranking: by points, or with the incumbent in front, which makes it one of rank alone."""
+        best = tuple(phrasing.candidate for phrasing in self.order(self.known.values())[:RECOMMENDED])
+        if self.settings.report == "incumbent":
+            return Recommend(distinct([self.incumbent.candidate, *best]), "rank")
+        if self.objective.is_mean:
+            return Recommend(best, "mean", tuple(map(self.board.mean, best)))
+        return Recommend(best, "utility", tuple(self.objective.points(self._seen(candidate)) for candidate in best))
 
 
 def open_walk(settings: Plum, context: Context) -> Search[Walk]:
@@ -289,19 +295,9 @@ def open_walk(settings: Plum, context: Context) -> Search[Walk]:
         settings.reworded if settings.paraphraser == "model" else 0,
         settings.paraphrases,
     )
-    seeds = [editor.open(seed) for seed in context.seeds]
+    seeds = {seed.id: editor.open(seed) for seed in context.seeds}
     rows = by_hash(context.search, f"rows {context.seed}")[: settings.fitted_rows(context)]
     board, objective = Scoreboard(context.evaluations), Objective.of(context, settings.entropy)
-    walk = Walk(settings, context, editor, objective, rows, board, seeds[0])
-    yield from walk.open(seeds)
+    walk = Walk(settings, context, editor, objective, rows, board, seeds, incumbent=seeds[context.seeds[0].id])
+    yield from walk.open()
     return walk
-
-
-def _recommend(walk: Walk, best: Sequence[Phrasing]) -> Recommend:
-    """Return the ranking: by score, or with the incumbent in front, which makes it one of rank alone."""
-    if walk.settings.report == "incumbent":
-        return Recommend(distinct([walk.incumbent.candidate, *(phrasing.candidate for phrasing in best)]), "rank")
-    ranking = tuple(phrasing.candidate for phrasing in best)
-    if walk.objective.is_mean:
-        return Recommend(ranking, "mean", tuple(walk.board.mean(candidate) for candidate in ranking))
-    return Recommend(ranking, "utility", tuple(walk.points(phrasing) for phrasing in best))
