@@ -182,10 +182,10 @@ class Walk:
             and (not self.settings.requests or self.requests < self.settings.requests)
         )
 
-    def neighbours(self, base: Phrasing) -> Search[list[Phrasing]]:
-        """Return the edited neighbours of a phrasing, m of them."""
+    def neighbours(self, base: Phrasing, *place: object) -> Search[list[Phrasing]]:
+        """Return the edited neighbours of a phrasing, m of them; other ones at each place of an iteration."""
         wanted, edits = self.settings.neighbours, self.settings.edits
-        return (yield from self.editor.neighbours(base, wanted, edits, self.rng("edit", base.id)))
+        return (yield from self.editor.neighbours(base, wanted, edits, self.rng("edit", *place)))
 
     def score(self, phrasings: Sequence[Phrasing]) -> Search[list[Phrasing]]:
         """Score phrasings and return them with the best first; those that no example answered are left out."""

@@ -19,7 +19,10 @@ _SCRIPT: Mapping[str, Any] = MappingProxyType({"population": 10, "mutation": 0.5
 class PlumGAC(Plum):
     """Plum's genetic algorithm with crossover: children take the head of one parent and the tail of another.
 
+    How many children the paper has is not known here; its profile takes as many as the population holds.
+
     Args:
+        neighbours: Mutants of one prompt (m).
         population: Prompts that live on after each step (N_p).
         offspring: Children by crossover in a generation; at 0, the default of the released script, there are none.
         mutation: The chance of each prompt of the population to have mutants (p_m).
@@ -28,6 +31,7 @@ class PlumGAC(Plum):
     Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364.
     """
 
+    neighbours: int = 2
     population: int = 10
     offspring: int = 4
     mutation: float = 0.5
@@ -54,9 +58,9 @@ class PlumGAC(Plum):
         population = [walk.incumbent] * self.population
         while walk.goes_on():
             children = self._cross(walk, population)
-            population = self._truncate(walk, population + (yield from walk.score(children)))
+            population = self.truncate(walk, population + (yield from walk.score(children)))
             mutants = yield from self._mutate(walk, population)
-            population = self._truncate(walk, population + (yield from walk.score(mutants)))
+            population = self.truncate(walk, population + (yield from walk.score(mutants)))
             improved = walk.gain(population[0], walk.incumbent) > 0
             yield from walk.settle(population[0] if improved else None, improved=improved)
         yield from walk.close()
@@ -65,26 +69,33 @@ class PlumGAC(Plum):
         """Return how many candidates one generation scores at most."""
         return self.offspring + self.population * self.neighbours
 
+    def truncate(self, walk: Walk, phrasings: Sequence[Phrasing]) -> list[Phrasing]:
+        """Return as many of the best as the population holds."""
+        return walk.order(phrasings)[: self.population]
+
     def _cross(self, walk: Walk, population: Sequence[Phrasing]) -> list[Phrasing]:
-        """Return the children of tournament winners, without those that live already."""
+        """Return the children of tournament winners."""
         rng = walk.rng("cross")
         children: dict[str, Phrasing] = {}
         for _ in range(self.offspring):
             one, other = (walk.tournament(population, self.tournament, rng) for _ in range(2))
             draft = splice(one, other, rng)
             child = walk.editor.make(draft, one, other) if draft else None
-            if child and child.id not in {phrasing.id for phrasing in population}:
+            if child:
                 children.setdefault(child.id, child)
-        return list(children.values())
+        return _new(children, population)
 
     def _mutate(self, walk: Walk, population: Sequence[Phrasing]) -> Search[list[Phrasing]]:
         """Return the mutants of those that chance picks."""
         rng = walk.rng("mutate")
         mutants: dict[str, Phrasing] = {}
-        for phrasing in population:
+        for number, phrasing in enumerate(population):
             if rng.random() < self.mutation:
-                mutants |= {mutant.id: mutant for mutant in (yield from walk.neighbours(phrasing))}
-        return list(mutants.values())
+                mutants |= {mutant.id: mutant for mutant in (yield from walk.neighbours(phrasing, number))}
+        return _new(mutants, population)
 
-    def _truncate(self, walk: Walk, phrasings: Sequence[Phrasing]) -> list[Phrasing]:
-        return walk.order(phrasings)[: self.population]
+
+def _new(made: Mapping[str, Phrasing], population: Sequence[Phrasing]) -> list[Phrasing]:
+    """Return what was made, without what lives already."""
+    living = {phrasing.id for phrasing in population}
+    return [phrasing for key, phrasing in made.items() if key not in living]

@@ -1,14 +1,16 @@
 """PlumTabu: tabu search over phrase edits."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from promptopt.ask import Search
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context
+from promptopt_strategies.phrase_edits import Phrasing
 from promptopt_strategies.plum import PAPER, REFERENCE_CODE, Plum, open_walk
 
 
@@ -51,9 +53,7 @@ class PlumTabu(Plum):
         tabu: deque[str] = deque(maxlen=self.tenure)
         while walk.goes_on():
             neighbours = yield from walk.neighbours(walk.incumbent)
-            chance = walk.rng("aspire")
-            admitted = [n for n in neighbours if n.id not in tabu or chance.random() < self.aspiration]
-            scored = yield from walk.score(admitted)
+            scored = yield from walk.score(self.admit(neighbours, tabu, walk.rng("aspire")))
             if not scored:
                 continue
             best = scored[0]
@@ -61,3 +61,7 @@ class PlumTabu(Plum):
             improved = walk.gain(best, walk.incumbent) > 0
             yield from walk.settle(best if improved or self.move_on else None, improved=improved)
         yield from walk.close()
+
+    def admit(self, neighbours: Sequence[Phrasing], tabu: Container[str], rng: Random) -> list[Phrasing]:
+        """Return the neighbours that are not tabu, and of those that are, whom chance lets in."""
+        return [one for one in neighbours if one.id not in tabu or rng.random() < self.aspiration]

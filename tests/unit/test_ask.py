@@ -232,9 +232,3 @@ def test_chance_depends_on_seed_and_place_alone() -> None:
 
     assert draws(1, "race", 2) == draws(1, "race", 2)
     assert len({tuple(d) for d in (draws(1, "race", 2), draws(1, "race", 3), draws(2, "race", 2), draws(1))}) == 4
-
-
-def test_phrases_end_at_punctuation_and_lines() -> None:
-    assert CONTEXT.phrases("Read it. Then judge:\n- the tone, the topic  \n\n") == (
-        "Read it.", "Then judge:", "- the tone,", "the topic",
-    )  # fmt: skip
