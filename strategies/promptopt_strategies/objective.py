@@ -7,7 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 from promptopt.evaluation import Evaluation, Outcome
@@ -65,14 +65,17 @@ class Objective:
 
         The paper reads off the likeliest label, so there every output names one.
         """
-        counts = Counter(label for outcome in outcomes if (label := self._label(outcome)))
+        read = (self.targets[o.example_id] if o.score == 1 else o.output for o in outcomes)
+        counts = Counter(label for text in read if (label := _label(text, self.labels)))
         named = counts.total()
         shares = [count / named for count in counts.values()]
         return -math.fsum(share * math.log(share) for share in shares) * named / len(outcomes)
 
-    def _label(self, outcome: Outcome) -> str | None:
-        found = self.targets[outcome.example_id] if outcome.score == 1 else READER.named(outcome.output, self.labels)
-        return READER.label(found) if found else None
+
+@lru_cache(maxsize=4096)
+def _label(text: str, labels: tuple[str, ...]) -> str | None:
+    found = READER.named(text, labels)
+    return READER.label(found) if found else None
 
 
 def _mean(numbers: Sequence[float]) -> float:

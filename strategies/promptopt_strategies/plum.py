@@ -6,7 +6,7 @@ The six files ``plum_*.py`` hold what is their own: which neighbours are made, a
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -146,6 +146,7 @@ class Walk:
         idle: One more than the iterations since the last that improved; the search ends when it passes the patience.
         requests: Requests made so far.
         said: The last Recommend.
+        measured: The points of every evaluation, by prompt id, so that they are reckoned once.
     """
 
     settings: Plum
@@ -160,6 +161,7 @@ class Walk:
     idle: int = 1
     requests: int = 0
     said: Recommend | None = None
+    measured: dict[str, tuple[Evaluation, float]] = field(default_factory=dict)
 
     def rng(self, *place: object) -> Random:
         """Return the random stream of a place in this iteration."""
@@ -194,7 +196,9 @@ class Walk:
             ranked = yield from self._race([phrasing.candidate for phrasing in wanted.values()])
         else:
             ranked = yield from self._score([phrasing.candidate for phrasing in wanted.values()])
-        scored = [wanted[candidate.id] for candidate in ranked if candidate.id in wanted and self._valid(candidate)]
+        scored = [
+            wanted[candidate.id] for candidate in ranked if candidate.id in wanted and self._seen(candidate).n_valid
+        ]
         self.known |= {phrasing.id: phrasing for phrasing in scored}
         return scored
 
@@ -209,12 +213,11 @@ class Walk:
 
         Points of few rows say little, so all are drawn towards the mean of all as by ``PRIOR_ROWS`` more rows.
         """
-        points = {key: self.objective.points(evaluation) for key, evaluation in self.board.seen.items()}
-        prior = math.fsum(points.values()) / max(1, len(points))
+        prior = math.fsum(map(self._points, self.board.seen)) / max(1, len(self.board.seen))
 
         def place(phrasing: Phrasing) -> tuple[float, int, str]:
             n = self._seen(phrasing.candidate).n_valid
-            standing = (n * points.get(phrasing.id, 0.0) + PRIOR_ROWS * prior) / (n + PRIOR_ROWS)
+            standing = (n * self._points(phrasing.id) + PRIOR_ROWS * prior) / (n + PRIOR_ROWS)
             return -round(standing, 9), -n, phrasing.id
 
         return sorted(phrasings, key=place)
@@ -262,14 +265,18 @@ class Walk:
         candidates = candidates[: self.board.remaining // len(self.rows)]
         yield from self.board.score(candidates, self.rows)
         self.requests += len(candidates) * math.ceil(len(self.rows) / self.settings.batch)
-        order = {candidate.id: self.objective.points(self._seen(candidate)) for candidate in candidates}
-        return sorted(candidates, key=lambda candidate: (-round(order[candidate.id], 9), candidate.id))
+        return sorted(candidates, key=lambda candidate: (-round(self._points(candidate.id), 9), candidate.id))
 
     def _seen(self, candidate: Candidate) -> Evaluation:
         return self.board.seen.get(candidate.id, Evaluation(candidate.id, ()))
 
-    def _valid(self, candidate: Candidate) -> bool:
-        return self._seen(candidate).n_valid > 0
+    def _points(self, prompt_id: str) -> float:
+        seen = self.board.seen.get(prompt_id)
+        if seen is None:
+            return 0.0
+        if prompt_id not in self.measured or self.measured[prompt_id][0] is not seen:
+            self.measured[prompt_id] = seen, self.objective.points(seen)
+        return self.measured[prompt_id][1]
 
     def _recommend(self) -> Recommend:
         """Return the ranking: by points, or with the incumbent in front, which makes it one of rank alone."""
@@ -278,7 +285,7 @@ class Walk:
             return Recommend(distinct([self.incumbent.candidate, *best]), "rank")
         if self.objective.is_mean:
             return Recommend(best, "mean", tuple(map(self.board.mean, best)))
-        return Recommend(best, "utility", tuple(self.objective.points(self._seen(candidate)) for candidate in best))
+        return Recommend(best, "utility", tuple(self._points(candidate.id) for candidate in best))
 
 
 def open_walk(settings: Plum, context: Context) -> Search[Walk]:
