@@ -1,6 +1,29 @@
 """Plum and Walk: what Plum's six metaheuristics share, their common settings and a running search.
 
 The six files ``plum_*.py`` hold what is their own: which neighbours are made, and what is accepted.
+
+Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364, on Prasad et
+al., GrIPS, EACL 2023, arXiv 2203.07281. Its code is research4pan/Plum, commit cf4eadd. The paper's own defaults are
+known from the code's README alone.
+
+Profiles:
+    paper: The README's experiments: 10 neighbours of one edit, 50 iterations, patience 7, 100 rows, 1,000 requests of
+        20 rows, entropy bonus with weight 10; the incumbent is reported.
+    reference-code: The defaults of the command line: 5 neighbours, 10 iterations, patience 2, requests of 4 rows.
+    recommended: Ours. The mean score is the objective. Neighbours of 3 edits are raced against the incumbent, first on
+        rows that it has seen and then on fresh ones; half of the edits add a sentence of the component library, since
+        a seed of few phrases has little to edit; a last race on fresh rows decides which of the best few is reported.
+
+Differences from the code, in every profile:
+    - Edits work on a list of phrases, found without a parser; the code replaces a text wherever it stands.
+    - Other words come from a word list, or from the optimizer model with ``paraphraser = model``; the code has Pegasus.
+    - A phrase with a place for an input is not edited, and a splice that loses or doubles one is drawn again.
+    - A candidate without a letter is drawn again alone; the code redraws a batch, and only if its last one is empty.
+    - Every prompt carries its own delete pool, so one line of descent never adds what another deleted.
+    - Outputs are read for labels, and one without a label earns no entropy bonus; without labels there is no bonus. The
+      code compares first-token probabilities, so there every output has a label.
+    - Requests are counted as if no row had been scored before, as the code does; the study's plan counts new rows only,
+      and no search asks for more than its plan has left.
 """
 
 import math
@@ -27,7 +50,6 @@ from promptopt_strategies.scoreboard import PRIOR_ROWS, Scoreboard
 RECOMMENDED = 5
 BEHIND = 1.0  # a neighbour so many points of score behind leaves a race
 
-# The released code edits what the seed has, scores every neighbour on the same 100 rows and reports the incumbent.
 _AS_PUBLISHED: Mapping[str, Any] = MappingProxyType(
     {
         "rows": 100,

@@ -1,4 +1,7 @@
-"""PlumGA: a genetic algorithm over phrase edits that mutates and does not cross."""
+"""PlumGA: a genetic algorithm over phrase edits that mutates and does not cross.
+
+Profiles: as in ``plum.py``, with tournaments of 5 in ``paper`` and 3 in ``reference-code``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ class PlumGA(Plum):
     Args:
         tournament: Draws with replacement, of which the best is the parent (k).
 
-    Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364.
+    Reference: Pan et al., Plum, ACL 2024 (Findings), arXiv 2311.08364.
     """
 
     tournament: int = 5

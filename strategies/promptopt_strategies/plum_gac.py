@@ -1,4 +1,8 @@
-"""PlumGAC: a genetic algorithm over phrases, with crossover."""
+"""PlumGAC: a genetic algorithm over phrases, with crossover.
+
+Profiles: as in ``plum.py``. In ``reference-code`` no child is crossed, as by the defaults of the released script. How
+many children the paper has is not known here; ``paper`` takes as many as the population holds.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +23,6 @@ _SCRIPT: Mapping[str, Any] = MappingProxyType({"population": 10, "mutation": 0.5
 class PlumGAC(Plum):
     """Plum's genetic algorithm with crossover: children take the head of one parent and the tail of another.
 
-    How many children the paper has is not known here; its profile takes as many as the population holds.
-
     Args:
         neighbours: Mutants of one prompt (m).
         population: Prompts that live on after each step (N_p).
@@ -28,7 +30,7 @@ class PlumGAC(Plum):
         mutation: The chance of each prompt of the population to have mutants (p_m).
         tournament: Draws with replacement, of which the best is a parent (k).
 
-    Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364.
+    Reference: Pan et al., Plum, ACL 2024 (Findings), arXiv 2311.08364.
     """
 
     neighbours: int = 2

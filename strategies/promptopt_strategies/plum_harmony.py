@@ -1,4 +1,8 @@
-"""PlumHarmony: harmony search over phrases."""
+"""PlumHarmony: harmony search over phrases.
+
+Profiles: as in ``plum.py``. In the released code two slips are known: each segment loses its last phrase, and only the
+last segment's deletions are remembered. ``reference-code`` has both; a prompt that this leaves empty is drawn again.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +21,8 @@ from promptopt_strategies.plum import PAPER, REFERENCE_CODE, Plum, Walk, open_wa
 class PlumHarmony(Plum):
     """Plum's harmony search: new prompts are put together segment by segment from remembered ones.
 
-    Of the released code two slips are known: each segment loses its last phrase, and only the last segment's deletions
-    are remembered. ``reference-code`` has both; a prompt that this leaves empty is drawn again.
-
     Args:
+        edits: Edits of each segment that is edited.
         memory: How many prompts are remembered.
         segments: Contiguous parts that a prompt is put together from.
         keep: The chance that a remembered segment stays as it is (HMCR); else it is edited. In the textbook this is
@@ -28,9 +30,10 @@ class PlumHarmony(Plum):
         adjust: The chance that a phrase of a kept segment is paraphrased (PAR).
         whole_segments: Whether segments keep their last phrase and all deletions are remembered.
 
-    Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364.
+    Reference: Pan et al., Plum, ACL 2024 (Findings), arXiv 2311.08364.
     """
 
+    edits: int = 1
     memory: int = 10
     segments: int = 5
     keep: float = 0.4
@@ -81,11 +84,13 @@ class PlumHarmony(Plum):
         return list(harmonies.values())
 
     def _play(self, walk: Walk, phrases: tuple[str, ...], member: Phrasing, rng: Random) -> Search[Draft]:
-        """Return a segment as it is, with one phrase paraphrased, or with one edit."""
+        """Return a segment as it is, with one phrase paraphrased, or edited."""
         part = Draft(phrases if self.whole_segments else phrases[:-1], member.pool)
-        if rng.random() >= self.keep:
-            return (yield from walk.editor.edit(part, rng))
-        return (yield from walk.editor.paraphrase(part, rng)) if rng.random() < self.adjust else part
+        if rng.random() < self.keep:
+            return (yield from walk.editor.paraphrase(part, rng)) if rng.random() < self.adjust else part
+        for _ in range(self.edits):
+            part = yield from walk.editor.edit(part, rng)
+        return part
 
     def _compose(self, parts: Sequence[Draft]) -> Draft:
         remembered = parts if self.whole_segments else parts[-1:]

@@ -1,4 +1,7 @@
-"""PlumHC: hill climbing over phrase edits."""
+"""PlumHC: hill climbing over phrase edits.
+
+Profiles: as in ``plum.py``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +17,7 @@ from promptopt_strategies.plum import PAPER, REFERENCE_CODE, Plum, open_walk
 class PlumHC(Plum):
     """Plum's hill climbing: the best edited neighbour replaces the incumbent if it is strictly better.
 
-    Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364; with the
-    edits of Prasad et al., GrIPS, EACL 2023, arXiv 2203.07281.
+    Reference: Pan et al., Plum, ACL 2024 (Findings), arXiv 2311.08364; Prasad et al., GrIPS, EACL 2023.
     """
 
     name: ClassVar[str] = "plum-hc"

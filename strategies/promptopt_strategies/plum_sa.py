@@ -1,4 +1,7 @@
-"""PlumSA: simulated annealing over phrase edits."""
+"""PlumSA: simulated annealing over phrase edits.
+
+Profiles: as in ``plum.py``. The published ones report the incumbent, which may be worse than the best seen.
+"""
 
 import math
 from collections.abc import Mapping
@@ -16,14 +19,11 @@ from promptopt_strategies.plum import PAPER, REFERENCE_CODE, Plum, open_walk
 class PlumSA(Plum):
     """Plum's simulated annealing: as hill climbing, but a worse neighbour is accepted at times, early more often.
 
-    The incumbent can end below the best seen. The published profiles report it all the same; ``recommended`` reports
-    the best.
-
     Args:
         temperature: The temperature T0 at the start, in points of 100.
         cooling: After so many iterations (K) the temperature is 1/e of what it was.
 
-    Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364.
+    Reference: Pan et al., Plum, ACL 2024 (Findings), arXiv 2311.08364.
     """
 
     temperature: float = 10.0

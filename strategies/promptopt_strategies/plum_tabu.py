@@ -1,4 +1,8 @@
-"""PlumTabu: tabu search over phrase edits."""
+"""PlumTabu: tabu search over phrase edits.
+
+Profiles: as in ``plum.py``. As published the search never leaves the best prompt seen, so its tabu list hardly matters;
+``recommended`` moves to the best admitted neighbour even if it is worse.
+"""
 
 from collections import deque
 from collections.abc import Container, Mapping, Sequence
@@ -18,15 +22,12 @@ from promptopt_strategies.plum import PAPER, REFERENCE_CODE, Plum, open_walk
 class PlumTabu(Plum):
     """Plum's tabu search: the best neighbours of the last iterations are let in again by chance only.
 
-    In the released code the search never leaves the best prompt seen, so its tabu list hardly matters;
-    ``recommended`` moves to the best admitted neighbour even if it is worse.
-
     Args:
         tenure: How many iterations' best neighbours are tabu.
         aspiration: The chance with which a tabu neighbour is let in all the same.
         move_on: Move to the best neighbour even if it is worse.
 
-    Reference: Pan et al., Plum: Prompt Learning using Metaheuristics, ACL 2024 (Findings), arXiv 2311.08364.
+    Reference: Pan et al., Plum, ACL 2024 (Findings), arXiv 2311.08364.
     """
 
     tenure: int = 5
