@@ -47,7 +47,7 @@ class EditsPhrases(StrategyContract):
 
     __test__ = False
     editable = ("instruction",)
-    plan_to_beat_random = 1500
+    plan_to_beat_random = 1000
 
 
 class TestPlumHC(EditsPhrases):
