@@ -170,8 +170,8 @@ class Effect:
 
     Args:
         choice: What is chosen.
-        level: How.
-        estimate: The gain in score, from -1 to 1.
+        level: How; empty for the choice as a whole.
+        estimate: The gain in score, from -1 to 1; of a whole choice, the standard deviation over its levels.
         low: The lower end of the interval.
         high: The upper end.
         n: Evaluations of prompts that had the level.

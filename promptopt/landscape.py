@@ -16,20 +16,23 @@ from promptopt.ids import content_hash
 from promptopt.layout import Message
 from promptopt.prompt import Prompt
 
-Shape = Literal["additive", "flat", "needle"]
-SHAPES: tuple[Shape, ...] = ("additive", "flat", "needle")
+Shape = Literal["additive", "pairs", "plateau", "flat", "needle"]
+SHAPES: tuple[Shape, ...] = ("additive", "pairs", "plateau", "flat", "needle")
 
 Masked = tuple[tuple[str, str], ...]  # roles and texts of a request, without the example that it asks
 Piece = tuple[str, str]  # kind and text
 
 # Effects are in log-odds; the figure of a kind is the standard deviation over texts of that kind.
 EFFECTS: Mapping[str, float] = {"sentence": 0.4, "demo": 0.3, "cue": 0.2, "slot": 0.1, "shape": 0.1}
-PAIR_SHARE, PAIR_EFFECT = 1 / 8, 0.3
+MAINS: Mapping[str, float] = {"pairs": 0.5, "plateau": 0.5}  # what is left of the effects of single pieces
+PAIRS: Mapping[str, tuple[float, float]] = {"pairs": (1 / 3, 0.6)}  # the share of pairs that interact, and how much
+WEAK_PAIRS = 1 / 8, 0.3
 BASELINE = 0.1
 BEST, WORST = 2.8, 2.0
 HALF_WEIGHT_PIECES = 12
 DIFFICULTY = 1.0
-NEEDLE_SHARE, NEEDLE_EFFECT = 1 / 8, 2.2
+STEPS: Mapping[str, tuple[int, float]] = {"needle": (2, 2.2), "plateau": (3, 1.6)}  # kinds of sentences, their worth
+KIND_SHARE = 1 / 8
 
 MARK = "\ufffc"
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
@@ -41,7 +44,9 @@ class Landscape:
 
     ``additive``: each sentence, demonstration, answer cue, field label and the arrangement of the request has a
     hidden effect, drawn by the hash of its text; some pairs interact; returns diminish with length and with height.
-    ``flat``: all prompts are equally good. ``needle``: all are, but for those that hold two kinds of rare sentences.
+    ``pairs``: the same with half the effects and many strong interactions. ``plateau``: half the effects, and a step
+    up for prompts that hold three kinds of rare sentences at once. ``flat``: all prompts are equally good.
+    ``needle``: all are, but for those that hold two kinds of rare sentences.
 
     A one-sentence prompt is right on about half of the examples, a very good one on nine in ten.
 
@@ -183,15 +188,22 @@ def _height(shape: Shape, seed: int, masked: Masked) -> float:
     if shape == "flat":
         return BASELINE
     found = sorted(pieces(masked))
+    step = _step(shape, seed, found)
     if shape == "needle":
-        kinds = {uniform("needle", seed, text) // NEEDLE_SHARE for kind, text in found if kind == "sentence"}
-        return BASELINE + (NEEDLE_EFFECT if {0.0, 1.0} <= kinds else 0.0)
-    total = sum(_effect(seed, piece) for piece in found)
+        return BASELINE + step
+    total = MAINS.get(shape, 1.0) * sum(_effect(seed, piece) for piece in found)
     texts = [piece for piece in found if piece[0] in ("sentence", "demo")]
-    total += sum(_pair_effect(seed, one, other) for one, other in combinations(texts, 2))
+    total += sum(_pair_effect(shape, seed, one, other) for one, other in combinations(texts, 2))
     total /= math.sqrt(1 + max(0, len(texts) - 1) / HALF_WEIGHT_PIECES)
-    limit = BEST if total > 0 else WORST
-    return BASELINE + limit * math.tanh(total / limit)
+    limit = BEST if total + step > 0 else WORST
+    return BASELINE + limit * math.tanh((total + step) / limit)
+
+
+def _step(shape: Shape, seed: int, found: Sequence[Piece]) -> float:
+    """Return what it is worth that sentences of all the kinds that are needed stand together."""
+    wanted, worth = STEPS.get(shape, (0, 0.0))
+    kinds = {uniform("needle", seed, text) // KIND_SHARE for kind, text in found if kind == "sentence"}
+    return worth if wanted and kinds.issuperset(range(wanted)) else 0.0
 
 
 @lru_cache(maxsize=65536)
@@ -200,10 +212,11 @@ def _effect(seed: int, piece: Piece) -> float:
 
 
 @lru_cache(maxsize=65536)
-def _pair_effect(seed: int, one: Piece, other: Piece) -> float:
-    if uniform("pair", seed, one, other) >= PAIR_SHARE:
+def _pair_effect(shape: Shape, seed: int, one: Piece, other: Piece) -> float:
+    share, effect = PAIRS.get(shape, WEAK_PAIRS)
+    if uniform("pair", seed, one, other) >= share:
         return 0.0
-    return PAIR_EFFECT * _normal("pair effect", seed, one, other)
+    return effect * _normal("pair effect", seed, one, other)
 
 
 def uniform(*place: object) -> float:

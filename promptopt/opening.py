@@ -137,7 +137,8 @@ def added_seeds(store: Store, spec: StudySpec, fork_of: str | None) -> list[Prom
 def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
     """Return all that decides what a study does; caps on spending are not among it."""
     task = setup.task
-    optimizer = setup.optimizer_model if "write" in setup.strategy.needs else None
+    writes = "write" in setup.strategy.needs or setup.strategy.estimate(setup.context).writes
+    optimizer = setup.optimizer_model if writes else None
     return {
         "dataset": task.dataset.hash,
         "metric": task.metric.key,

@@ -38,6 +38,7 @@ class Context:
         guards: What prompts are refused for; ``guards.refusal(prompt)`` says it before anything is asked.
         seed: The seed of every random stream.
         segmenter: Cuts a text into phrases that joined give it back, where there is a parser; see ``phrases``.
+        answers: What this study has somebody to answer, besides Evaluate.
     """
 
     description: str
@@ -53,6 +54,7 @@ class Context:
     guards: Guards = Guards()
     seed: int = 0
     segmenter: Segmenter = cut
+    answers: frozenset[Need] = frozenset()
 
     def rng(self, *place: object) -> random.Random:
         """Return the random stream of this place; the same place always gives the same stream."""

@@ -101,7 +101,7 @@ class Setup:
     @property
     def context(self) -> Context:
         """What the strategy may know."""
-        task = self.task
+        task, able = self.task, self.optimizer_model.abilities if self.optimizer_model else frozenset()
         return Context(
             description=task.description,
             seeds=task.seeds,
@@ -115,6 +115,7 @@ class Setup:
             modes=self.task_model.modes,
             guards=self.guards,
             seed=self.seed,
+            answers=frozenset({"write"}) if "write" in able else frozenset(),
         )
 
 

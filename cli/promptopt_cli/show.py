@@ -194,13 +194,16 @@ def _range(figures: Mapping[str, Any]) -> str:
 
 
 def _effects(effects: Sequence[Mapping[str, Any]]) -> Iterator["Table"]:
-    """Yield what the best prompt changed, then the other choices that clearly matter."""
+    """Yield what the best prompt changed, then the choices and the levels that clearly matter."""
     changes = [effect for effect in effects if effect["against"]]
-    clear = [e for e in effects if not e["against"] and _is_clear(e)][:MAX_EFFECTS]
+    clear = [e for e in effects if not e["against"] and _is_clear(e)]
+    whole, levels = ([e for e in clear if bool(e["level"]) == wanted][:MAX_EFFECTS] for wanted in (False, True))
     if changes:
         yield _effect_table("what the changes are worth, by a model of all search calls", changes)
-    if clear:
-        yield _effect_table("choices that clearly matter, against the average", clear)
+    if whole:
+        yield _effect_table("which choices matter: the standard deviation over the levels of each", whole)
+    if levels:
+        yield _effect_table("levels that clearly matter, against the average", levels)
 
 
 def _is_clear(effect: Mapping[str, Any]) -> bool:

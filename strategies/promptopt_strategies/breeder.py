@@ -3,21 +3,23 @@
 It remembers the point behind every prompt it made, so that no prompt is proposed twice.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from promptopt.ask import Effect
 from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate
+from promptopt_strategies.design import balanced_points, ideal_point
 from promptopt_strategies.effects import EffectModel
-from promptopt_strategies.fitting import Record, fit_effects
-from promptopt_strategies.operators import crossover, mutate, random_genome
+from promptopt_strategies.fitting import RIDGE, Record, fit_effects, strong_pairs
+from promptopt_strategies.operators import change_together, crossover, mutate, random_genome, with_level
 from promptopt_strategies.space import Feature, Genome, Space
 
 MAX_TRIES = 100
 
 Proposal = tuple[Genome, Candidate]
+Origin = tuple[Genome, str, tuple[str, ...]]  # a point, what made it, and its parents' ids
 
 
 @dataclass
@@ -28,11 +30,15 @@ class Breeder:
         space: The space.
         points: The point behind every prompt proposed so far, by prompt id.
         model: What is known of the choices; None before the first fit.
+        pairs: The most pairs of choices that the model holds.
     """
 
     space: Space
     points: dict[str, Genome] = field(default_factory=dict)
     model: EffectModel | None = None
+    pairs: int = 0
+    adapt: bool = False
+    ridge: Mapping[str, float] = field(default_factory=lambda: RIDGE)
     _shown: dict[str, tuple[Feature, ...]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -45,13 +51,55 @@ class Breeder:
     def edits(self, rng: Random, n: int, most: int = 3) -> list[Candidate]:
         """Return up to n new prompts that are one to ``most`` moves away from the seed."""
 
-        def edit() -> tuple[Genome, str, tuple[str, ...]]:
+        def edit() -> Origin:
             point = self.space.seed_points[0]
             for _ in range(rng.randint(1, most)):
                 point = mutate(self.space, rng, point)
             return point, "mutate", (self.space.seeds[0].id,)
 
         return [self._keep(made) for made in self._make(n, edit)]
+
+    def balanced(self, rng: Random, n: int, keep: float) -> list[Candidate]:
+        """Return up to n new prompts of a balanced design; ``keep`` is the share of the seed's levels."""
+        points = balanced_points(self.space, rng, n, keep)
+        return [self._keep(made) for made in self._make(n, lambda: (points.pop(), "design", ()), tries=n)]
+
+    def ideals(self, rng: Random, n: int, spread: float = 1.0) -> list[Candidate]:
+        """Return up to n new prompts, each the best of a model drawn from what is known (Thompson sampling)."""
+        model = self.model
+
+        def ideal() -> Origin:
+            start = random_genome(self.space, rng)
+            return (ideal_point(self.space, model.draw(rng, spread), start) if model else start), "draw", ()
+
+        return [self._keep(made) for made in self._make(n, ideal, tries=5 * n)]
+
+    def group(self, rng: Random, parent: Candidate, n: int) -> list[Candidate]:
+        """Return a new prompt that differs from its parent in n choices at once; nothing if none turns up."""
+        point = self.points[parent.id]
+        return [
+            self._keep(made)
+            for made in self._make(1, lambda: (change_together(self.space, rng, point, n), "group", (parent.id,)))
+        ]
+
+    def enrich(self, texts: Sequence[str], parent: Candidate) -> list[Candidate]:
+        """Make a new choice of these sentences, and return the parent with each of them."""
+        self.space = self.space.with_sentences(texts)
+        self.points = {prompt: Genome((*point.levels, 0), point.demos) for prompt, point in self.points.items()}
+        self._shown.clear()
+        last, point = len(self.space.choices) - 1, self.points[parent.id]
+        levels = range(1, len(self.space.choices[last].levels))
+        changed = [with_level(point, last, level) for level in levels]
+        made = [(one, Candidate(self.space.prompt(one), (parent.id,), "sentence")) for one in changed]
+        return [self._keep((one, candidate)) for one, candidate in made if candidate.id not in self.points]
+
+    def by_estimate(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return candidates, best first by what the model makes of their choices and of their own scores."""
+        if self.model is None:
+            return list(candidates)
+        model = self.model
+        worth = {c.id: round(model.predict(self._features(c.id), c.id), 9) for c in candidates if c.id in self.points}
+        return sorted(candidates, key=lambda c: -worth.get(c.id, float("-inf")))
 
     def child(self, rng: Random, parents: Sequence[Candidate], n: int, cross: float) -> Candidate | None:
         """Return the best of n new children, by a draw from the effect model; None if nothing new turns up.
@@ -81,22 +129,31 @@ class Breeder:
             for evaluation in seen
             if evaluation.prompt_id in self.points and evaluation.scores
         ]
-        self.model = fit_effects(records, self.model) if records else None
+        if not records:
+            self.model = None
+            return
+        self.model = fit_effects(records, self.model, self.ridge)
+        if self.adapt:
+            self.ridge = self.model.ridges()
+            self.model = fit_effects(records, self.model, self.ridge)
+        if self.pairs:
+            pairs = strong_pairs(records, self.model, self.pairs)
+            self.model = fit_effects(records, self.model, self.ridge, pairs)
 
     def effects(self, best: Candidate) -> tuple[Effect, ...]:
-        """Return what the best prompt's changes are worth, as far as they are known, then every level."""
+        """Return what the best prompt's changes are worth, how much each choice matters, and every level."""
         if self.model is None:
             return ()
         seed = self.space.features(self.space.seed_points[0])
         mine = self.space.features(self.points[best.id]) if best.id in self.points else seed
-        return (*self.model.changes(seed, mine), *self.model.table())
+        return (*self.model.changes(seed, mine), *self.model.spreads(), *self.model.table())
 
     def _features(self, prompt_id: str) -> tuple[Feature, ...]:
         if prompt_id not in self._shown:
             self._shown[prompt_id] = self.space.features(self.points[prompt_id])
         return self._shown[prompt_id]
 
-    def _vary(self, rng: Random, parents: Sequence[Candidate], cross: float) -> tuple[Genome, str, tuple[str, ...]]:
+    def _vary(self, rng: Random, parents: Sequence[Candidate], cross: float) -> Origin:
         known = [parent for parent in parents if parent.id in self.points] or [Candidate(self.space.seeds[0])]
         one = known[0] if cross < 1 else rng.choice(known)
         if len(known) > 1 and rng.random() < cross:
@@ -105,10 +162,10 @@ class Breeder:
             return mutate(self.space, rng, point), "cross", (one.id, other.id)
         return mutate(self.space, rng, self.points[one.id]), "mutate", (one.id,)
 
-    def _make(self, n: int, draw: Callable[[], tuple[Genome, str, tuple[str, ...]]]) -> Iterator[Proposal]:
+    def _make(self, n: int, draw: Callable[[], Origin], tries: int | None = None) -> Iterator[Proposal]:
         """Yield up to n different new proposals."""
         made: set[str] = set()
-        for _ in range(MAX_TRIES + 4 * n):
+        for _ in range(MAX_TRIES + 4 * n if tries is None else tries):
             if len(made) == n:
                 break
             point, operator, parents = draw()

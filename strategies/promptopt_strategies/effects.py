@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,22 @@ if TYPE_CHECKING:
 
 Column = tuple[str, str]
 
+Pair = tuple[Column, Column]
+
 Z_95 = 1.96
+GROUPS = ("all", "row", "prompt", "demo", "pair")
+ALONE = ("demo", "pair")  # what is compared with its absence and not with other levels
+LEAST_RIDGE, MOST_RIDGE = 0.3, 30.0
+
+
+def group_of(column: Column) -> str:
+    """Return which columns have a penalty in common with this one; the levels of all choices do."""
+    return column[0] if column[0] in GROUPS else "level"
+
+
+def pair_column(pair: Pair) -> Column:
+    """Return the column that says that both stand together."""
+    return "pair", " & ".join(f"{choice}: {level}" for choice, level in pair)
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class EffectModel:
         covariance: Of the estimates, shape (d, d).
         slope: How much the mean score moves per unit of log-odds.
         counts: The observations that showed each column.
+        pairs: The pairs of columns that are worth something of their own together.
     """
 
     columns: Mapping[Column, int]
@@ -42,20 +59,41 @@ class EffectModel:
     covariance: "Vector"
     slope: float
     counts: Mapping[Column, int]
+    pairs: tuple[Pair, ...] = ()
 
     def predict(self, features: Sequence[Column], prompt: str = "") -> float:
         """Return the log-odds of a right answer on an average row; for a known prompt with what is special to it."""
-        at = [self.columns[c] for c in (("all", ""), *features, ("prompt", prompt)) if c in self.columns]
-        return float(self.weights[at].sum())
+        shown = (("all", ""), *features, *self._pairs_in(features), ("prompt", prompt))
+        return float(self.weights[[self.columns[c] for c in shown if c in self.columns]].sum())
+
+    def _pairs_in(self, features: Sequence[Column]) -> list[Column]:
+        return [pair_column(pair) for pair in self.pairs if pair[0] in features and pair[1] in features]
+
+    def ridges(self) -> dict[str, float]:
+        """Return the penalty of each group of columns that its own effects speak for (empirical Bayes).
+
+        Reference: MacKay, Neural Computation 4 (1992) 415, section 4.
+        """
+        import numpy as np
+
+        squares = self.weights**2 + np.diag(self.covariance)
+        found: dict[str, list[float]] = {}
+        for column, place in self.columns.items():
+            found.setdefault(group_of(column), []).append(float(squares[place]))
+        return {
+            group: min(max(len(some) / sum(some), LEAST_RIDGE), MOST_RIDGE)
+            for group, some in found.items()
+            if group != "all"
+        }
 
     @on_one_thread
-    def draw(self, rng: random.Random) -> "EffectModel":
+    def draw(self, rng: random.Random, spread: float = 1.0) -> "EffectModel":
         """Return a model with weights drawn from their distribution (Thompson sampling)."""
         import numpy as np
 
         normal = NormalDist()
         noise = [normal.inv_cdf(min(max(rng.random(), 1e-12), 1 - 1e-12)) for _ in self.columns]
-        return replace(self, weights=self.weights + np.linalg.cholesky(self.covariance) @ noise)
+        return replace(self, weights=self.weights + spread * (np.linalg.cholesky(self.covariance) @ noise))
 
     def changes(self, seed: Sequence[Column], best: Sequence[Column]) -> tuple[Effect, ...]:
         """Return what each change from the seed to the best prompt is worth, largest first, then all together.
@@ -70,6 +108,8 @@ class EffectModel:
         if len(effects) < 2:
             return tuple(effects)
         whole = [[column for part in side for column in part] for side in zip(*changed.values(), strict=True)]
+        whole[0] += self._pairs_in(seed)
+        whole[1] += self._pairs_in(best)
         return (*effects, self._change("all together", "best", whole[1], whole[0], "seed"))
 
     def table(self) -> tuple[Effect, ...]:
@@ -77,17 +117,40 @@ class EffectModel:
 
         A demonstration is compared with its absence.
         """
+        effects = [
+            effect
+            for choice, columns in self._choices.items()
+            for effect in self._levels(columns, centred=choice not in ALONE)
+        ]
+        return tuple(sorted(effects, key=lambda effect: (-abs(effect.estimate), effect.choice, effect.level)))
+
+    def spreads(self) -> tuple[Effect, ...]:
+        """Return how much each choice matters: the standard deviation over its levels, largest first.
+
+        The interval is that of the variance by the delta method; it holds 0 where all levels may be equal.
+        """
+        import numpy as np
+
+        effects = []
+        for choice, columns in self._choices.items():
+            at = [self.columns[column] for column in columns]
+            centre = np.eye(len(at)) / len(at) - 1.0 / len(at) ** 2
+            pull = centre @ self.weights[at]
+            variance = max(0.0, float(self.weights[at] @ pull))
+            half = 2 * Z_95 * math.sqrt(max(0.0, float(pull @ self.covariance[np.ix_(at, at)] @ pull)))
+            at_half = (variance - half, variance, variance + half)
+            low, middle, high = (math.sqrt(max(0.0, value)) * self.slope for value in at_half)
+            effects.append(Effect(choice, "", middle, low, high, sum(self.counts[column] for column in columns)))
+        return tuple(sorted(effects, key=lambda effect: (-effect.estimate, effect.choice)))
+
+    @cached_property
+    def _choices(self) -> dict[str, list[Column]]:
+        """The levels of each choice that has two at least, or whose only one is compared with its absence."""
         levels: dict[str, list[Column]] = {}
         for column in self.columns:
             if column[0] not in ("all", "row", "prompt"):
                 levels.setdefault(column[0], []).append(column)
-        effects = [
-            effect
-            for choice, columns in levels.items()
-            if choice == "demo" or len(columns) > 1
-            for effect in self._levels(columns, centred=choice != "demo")
-        ]
-        return tuple(sorted(effects, key=lambda effect: (-abs(effect.estimate), effect.choice, effect.level)))
+        return {choice: columns for choice, columns in levels.items() if len(columns) > 1 or choice in ALONE}
 
     def _levels(self, columns: Sequence[Column], centred: bool) -> list[Effect]:
         """Return what each level of a choice is worth, against their average if it is centred."""

@@ -5,37 +5,18 @@ best observed, the best predicted and the seed meet in a last race.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from random import Random
 from typing import Any, ClassVar
 
-from promptopt.ask import Recommend, Search
-from promptopt.example import Example, by_hash
+from promptopt.ask import Search
 from promptopt.prompt import Candidate
-from promptopt.selection import Drop
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.breeder import Breeder
-from promptopt_strategies.scoreboard import Scoreboard
+from promptopt_strategies.consulting import ask_sentences
+from promptopt_strategies.contest import Contest, open_contest
 from promptopt_strategies.space import Space
-
-
-@dataclass
-class _Run:
-    """What a running search knows; ``elite`` is the champion and the runner-up."""
-
-    context: Context
-    rows: tuple[Example, ...]
-    board: Scoreboard
-    breeder: Breeder
-    elite: list[Candidate] = field(default_factory=list)
-    races: int = 0
-
-    def crown(self, *best: Candidate) -> Recommend:
-        """Make these the elite, with who was there before, and say what would be returned now."""
-        self.elite = list({c.id: c for c in (*best, *self.elite)}.values())[:2]
-        ranking = tuple({c.id: c for c in (*self.elite[:1], *self.board.best())}.values())
-        effects = self.breeder.effects(ranking[0])
-        return Recommend(ranking, "mean", tuple(map(self.board.mean, ranking)), effects=effects)
 
 
 @dataclass(frozen=True)
@@ -67,6 +48,14 @@ class IRace:
         reserve: The share of the plan that is kept for the final.
         observed: How many of the best observed enter the final.
         predicted: How many of the best predicted enter the final.
+        pairs: The most pairs of choices that the effect model holds.
+        adapt: Whether the effect model learns its penalties instead of taking them as given.
+        leaps: The share of challengers that are the best of a model drawn from what is known (Thompson sampling).
+        groups: The share of challengers that differ from the champion in several choices at once.
+        group_size: In how many.
+        critiques: How often the optimizer model is asked, evenly over the plan, for sentences that would keep the
+            champion from its errors; each time they become a new choice. Where there is no such model, never.
+        sentences: How many it is asked for each time.
 
     Reference:
         Lopez-Ibanez et al. 2016, The irace package: iterated racing for automatic algorithm configuration;
@@ -85,9 +74,16 @@ class IRace:
     reserve: float = 0.2
     observed: int = 3
     predicted: int = 2
+    pairs: int = 0
+    adapt: bool = False
+    leaps: float = 0.0
+    groups: float = 0.0
+    group_size: int = 3
+    critiques: int = 0
+    sentences: int = 4
 
     name: ClassVar[str] = "irace"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset()
     control: ClassVar[bool] = False
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -97,60 +93,76 @@ class IRace:
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "evaluations_a_prompt", "first_rows", "block", "challengers", "screen", "climb_rows")
+        require_at_least(self, 1, "group_size", "sentences")
         require_at_least(self, 0, "more_rows", "cross", "behind", "reserve", "observed", "predicted")
-        require_at_most(self, 1, "cross", "reserve")
+        require_at_least(self, 0, "pairs", "leaps", "groups", "critiques")
+        require_at_most(self, 1, "cross", "reserve", "leaps", "groups")
 
     def estimate(self, context: Context) -> Estimate:
         """Return the whole plan: it is all used."""
-        return Estimate(context.evaluations)
+        return Estimate(context.evaluations, writes=self.critiques if _may_consult(context) else 0)
 
     def search(self, context: Context) -> Search[None]:
         """Halve, climb, race the final, and climb on with what is left."""
-        rows = tuple(by_hash(context.search, f"rows {context.seed}"))
-        run = _Run(context, rows, Scoreboard(context.evaluations), Breeder(Space.of(context)))
-        yield from self._halve(run)
-        yield from self._climb(run, reserve=int(self.reserve * context.evaluations))
-        yield from self._final(run)
-        yield from self._climb(run, reserve=0)
+        contest = open_contest(context, Breeder(Space.of(context), pairs=self.pairs, adapt=self.adapt))
+        yield from self._halve(contest)
+        yield from self._climb(contest, reserve=int(self.reserve * context.evaluations))
+        yield from self._final(contest)
+        yield from self._climb(contest, reserve=0)
 
-    def _halve(self, run: _Run) -> Search[None]:
+    def _halve(self, contest: Contest) -> Search[None]:
         """Score the seeds and random prompts on few rows, a quarter of them on more, and keep two."""
-        seeds = [Candidate(seed) for seed in run.context.seeds]
-        wanted = min(run.context.evaluations // self.evaluations_a_prompt, run.board.remaining) - len(seeds)
-        entrants = [*seeds, *run.breeder.random(run.context.rng("halve"), max(1, wanted))]
-        yield from run.board.score(entrants[: run.board.remaining], run.rows[: self.first_rows])
-        yield run.crown(*run.board.best()[:2])
-        kept = run.board.best()[: max(2, len(entrants) // 4)]
-        yield from run.board.score(kept, run.rows[self.first_rows : self.first_rows + self.more_rows])
-        yield run.crown(*run.board.best(kept)[:2])
+        board, rows, plan = contest.board, contest.rows, contest.context.evaluations
+        wanted = min(plan // self.evaluations_a_prompt, board.remaining) - len(contest.seeds)
+        entrants = [*contest.seeds, *contest.breeder.random(contest.context.rng("halve"), max(1, wanted))]
+        yield from board.score(entrants[: board.remaining], rows[: self.first_rows])
+        yield contest.crown(*board.best()[:2])
+        kept = board.best()[: max(2, len(entrants) // 4)]
+        yield from board.score(kept, rows[self.first_rows : self.first_rows + self.more_rows])
+        yield contest.crown(*board.best(kept)[:2])
 
-    def _climb(self, run: _Run, reserve: int) -> Search[None]:
+    def _climb(self, contest: Contest, reserve: int) -> Search[None]:
         """Race new challengers against the champion until the reserve is left."""
-        while run.board.remaining >= max(reserve, self.block):
-            run.races += 1
-            rng, champion, left = run.context.rng("climb", run.races), run.elite[0], run.board.remaining
-            run.breeder.learn(list(run.board.seen.values()))
-            children = [run.breeder.child(rng, run.elite, self.screen, self.cross) for _ in range(self.challengers)]
-            challengers = [child for child in children if child is not None]
-            drop = Drop(deficit=self.behind, z=0.0, spared=frozenset({champion.id}))
-            ranking = yield from run.board.race([champion, *challengers], self._course(run, champion), self.block, drop)
-            ahead = [c for c in ranking.candidates if run.board.lead(c, champion) > 0]
-            yield run.crown(*ahead[:1], champion)
-            if run.board.remaining == left:
-                break
+        more = True
+        while more and contest.board.remaining >= max(reserve, self.block):
+            contest.races += 1
+            contest.learn()
+            rng = contest.context.rng("climb", contest.races)
+            challengers = yield from self._consult(contest)
+            if not challengers:
+                challengers = [child for _ in range(self.challengers) for child in self._challenger(contest, rng)]
+            more = yield from contest.challenge(challengers, self.climb_rows, self.block, self.behind)
 
-    def _course(self, run: _Run, champion: Candidate) -> list[Example]:
-        """Return the rows of a race, shuffled: first those that the champion has seen, which cost half as much."""
-        seen = run.board.seen[champion.id].scores if champion.id in run.board.seen else {}
-        shuffled = by_hash(run.rows, f"race {run.context.seed} {run.races}")
-        return sorted(shuffled, key=lambda row: row.id not in seen)[: self.climb_rows]
+    def _challenger(self, contest: Contest, rng: Random) -> list[Candidate]:
+        """Return a new challenger; nothing if none turns up."""
+        if self.groups and rng.random() < self.groups:
+            return contest.breeder.group(rng, contest.elite[0], self.group_size)
+        if self.leaps and rng.random() < self.leaps:
+            return contest.breeder.ideals(rng, 1)
+        child = contest.breeder.child(rng, contest.elite, self.screen, self.cross)
+        return [child] if child else []
 
-    def _final(self, run: _Run) -> Search[None]:
+    def _consult(self, contest: Contest) -> Search[list[Candidate]]:
+        """When it is time, ask for sentences against the champion's errors; return the champion with each of them."""
+        used = 1 - contest.board.remaining / contest.context.evaluations
+        due = min(self.critiques, int(used * (self.critiques + 1))) if _may_consult(contest.context) else 0
+        if contest.consulted >= due:
+            return []
+        contest.consulted += 1
+        champion = contest.elite[0]
+        texts = yield from ask_sentences(
+            contest.context, champion.prompt, contest.board.seen[champion.id], self.sentences
+        )
+        return contest.breeder.enrich(texts, champion) if texts else []
+
+    def _final(self, contest: Contest) -> Search[None]:
         """Race the elite, the best observed, the best predicted and the seeds on common rows."""
-        run.breeder.learn(list(run.board.seen.values()))
-        best = run.board.best()
-        predicted = run.breeder.favourites(run.context.rng("final"), best[:4], self.predicted, of=200)
-        seeds = [Candidate(seed) for seed in run.context.seeds]
-        entrants = {c.id: c for c in (*run.elite, *best[: self.observed], *predicted, *seeds)}
-        ranking = yield from run.board.race(list(entrants.values()), run.rows, self.block, Drop())
-        yield run.crown(*ranking.candidates[:2])
+        contest.learn()
+        best = contest.board.best()
+        predicted = contest.breeder.favourites(contest.context.rng("final"), best[:4], self.predicted, of=200)
+        entrants = (*contest.elite, *best[: self.observed], *predicted, *contest.seeds)
+        yield from contest.final(entrants, self.block)
+
+
+def _may_consult(context: Context) -> bool:
+    return "write" in context.answers and "instruction" in context.editable

@@ -57,6 +57,13 @@ def mutate(space: Space, rng: random.Random, genome: Genome, demo_share: float =
     return genome
 
 
+def change_together(space: Space, rng: random.Random, genome: Genome, n: int) -> Genome:
+    """Change the levels of n choices at once, the demonstrations not at all."""
+    for number in rng.sample(space.free_choices, min(n, len(space.free_choices))):
+        genome = _with_other_level(space, rng, genome, number)
+    return genome
+
+
 def crossover(rng: random.Random, left: Genome, right: Genome) -> Genome:
     """Mix two points: each level from either, the demonstrations from one of them."""
     levels = tuple(rng.choice(pair) for pair in zip(left.levels, right.levels, strict=True))
@@ -64,12 +71,17 @@ def crossover(rng: random.Random, left: Genome, right: Genome) -> Genome:
 
 
 def _change_level(space: Space, rng: random.Random, genome: Genome) -> Genome:
-    if not space.free_choices:
-        return genome
-    number = rng.choice(space.free_choices)
+    return _with_other_level(space, rng, genome, rng.choice(space.free_choices)) if space.free_choices else genome
+
+
+def _with_other_level(space: Space, rng: random.Random, genome: Genome, number: int) -> Genome:
     others = [level for level in range(len(space.choices[number].levels)) if level != genome.levels[number]]
-    levels = (*genome.levels[:number], rng.choice(others), *genome.levels[number + 1 :])
-    return Genome(levels, genome.demos)
+    return with_level(genome, number, rng.choice(others))
+
+
+def with_level(genome: Genome, number: int, level: int) -> Genome:
+    """Return the point with another level of one choice."""
+    return Genome((*genome.levels[:number], level, *genome.levels[number + 1 :]), genome.demos)
 
 
 def _change_demos(space: Space, rng: random.Random, genome: Genome) -> Genome:

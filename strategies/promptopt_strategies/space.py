@@ -19,6 +19,7 @@ from promptopt_strategies.components import Answers, cues, describe_answers, lab
 Level = str | bool | Layout | Mapping[str, str]
 Feature = tuple[str, str]
 
+WRITTEN = "written"  # how the names of choices begin that were added while a search ran
 SEPARATORS = ("\n\n", "\n", "\n---\n")
 DEMO_STEPS = (0, 2, 4, 8)
 
@@ -106,6 +107,12 @@ class Space:
         chars = sum(sum(map(len, self.shelf[d].inputs.values())) + len(self.shelf[d].target) for d in demos)
         return len(demos) <= self.max_demos and chars <= self.demo_chars
 
+    def with_sentences(self, texts: Sequence[str]) -> Self:
+        """Return the space with one choice more: to add one of these sentences to the instruction, or none."""
+        written = sum(choice.name.startswith(WRITTEN) for choice in self.choices)
+        choice = _choice(f"{WRITTEN} {written + 1}", [""], texts)
+        return replace(self, choices=(*self.choices, choice))
+
     def prompt(self, genome: Genome) -> Prompt:
         """Return the complete prompt of a point."""
         level = {c.name: c.levels[number] for c, number in zip(self.choices, genome.levels, strict=True)}
@@ -129,12 +136,17 @@ class Space:
         taken = [(self.choices[c].name, self.choices[c].names[genome.levels[c]]) for c in self.free_choices]
         if self.max_demos:
             taken.append(("demos", _count(len(genome.demos))))
-            taken.extend(("demo", _title(self.shelf[number])) for number in sorted(set(genome.demos)))
+            taken.extend(self.demo_feature(number) for number in sorted(set(genome.demos)))
         return tuple(taken)
+
+    def demo_feature(self, number: int) -> Feature:
+        """Return a demonstration of the shelf as an effect model counts it."""
+        return "demo", _title(self.shelf[number])
 
     def _instruction(self, level: Mapping[str, Level]) -> str:
         task = str(level["task"])
-        added = [str(level[name]) for name in ("definition", "options", "form", "care")]
+        written = [name for name in level if name.startswith(WRITTEN)]
+        added = [str(level[name]) for name in ("definition", "options", "form", "care", *written)]
         if has_slots(task, self.fields):  # an inline text keeps its end, where the answer goes
             before = " ".join(filter(None, [str(level["role"]), *added]))
             return f"{before}\n{task}" if before else task
