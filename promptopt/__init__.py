@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from promptopt.prompt import Candidate, Demo, Prompt
     from promptopt.result import Progress, Result
     from promptopt.strategy import Context, Dialogue, Strategy
+    from promptopt.suite import Suite
     from promptopt.task import Decoding, Task
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ _HOMES = {
     "prompt": ("Candidate", "Demo", "Prompt"),
     "result": ("Progress", "Result"),
     "strategy": ("Context", "Dialogue", "Strategy"),
+    "suite": ("Suite",),
     "task": ("Decoding", "Task"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -43,8 +45,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Budget", "Candidate", "Compare", "Context", "Dataset", "Decoding", "Demo", "Dialogue", "Effect", "Embed",
     "Evaluate", "Evaluation", "Example", "Layout", "Metric", "ModelSpec", "Outcome", "Progress", "Prompt",
-    "PromptOptError", "Recommend", "Result", "Score", "Spend", "Strategy", "StrategySpec", "StudySpec", "Task",
-    "TaskSpec", "Write", "evaluate", "open_study", "optimize", "together",
+    "PromptOptError", "Recommend", "Result", "Score", "Spend", "Strategy", "StrategySpec", "StudySpec", "Suite",
+    "Task", "TaskSpec", "Write", "evaluate", "open_study", "optimize", "together",
 ]  # fmt: skip
 
 

@@ -6,18 +6,26 @@ Every other door (command line, pages, pipelines) goes through here.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from promptopt import plugins
 from promptopt.ask import Evaluate
 from promptopt.budget import Budget
-from promptopt.config import DEFAULT_EVALUATIONS, ModelSpec, StrategySpec, StudySpec, TaskSpec, read_guards
+from promptopt.config import (
+    DEFAULT_EVALUATIONS,
+    ModelSpec,
+    StrategySpec,
+    StudySpec,
+    TaskSpec,
+    read_guards,
+    read_spec,
+)
 from promptopt.errors import ConfigError, StudyError, UnknownNameError
 from promptopt.evaluation import Evaluation
 from promptopt.evaluator import Evaluator
-from promptopt.example import Split
+from promptopt.example import Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
 from promptopt.journal import Journal, Services
@@ -25,15 +33,17 @@ from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.prompt import Candidate
 from promptopt.result import Progress, Result, evaluation_json
-from promptopt.statistics import mean_interval
+from promptopt.statistics import macro_interval
 from promptopt.store.store import Store
 from promptopt.study import Observer, Setup, Study
+from promptopt.suite import Suite
 from promptopt.task import Task
 from promptopt.verdict import LEAST_EXAMPLES, per_class
 
 Data = str | Path | Sequence[Mapping[str, Any]]
 
 FEW_TEST = 100
+OF_THE_SUITE = ("name", "max_tokens", "temperature", "scoring", "mode")  # settings that hold for all its tasks
 
 
 class Options(TypedDict, total=False):
@@ -59,7 +69,7 @@ def optimize(data: Data | Task, *, observer: Observer | None = None, **options: 
     """Find a better prompt and prove it; the same call again resumes, or shows the finished study.
 
     Args:
-        data: A ready task's name, a folder, a JSONL or CSV file, rows as mappings, or a Task.
+        data: A ready task's name, a folder, a JSONL or CSV file, rows as mappings, a Task, or a Suite of them.
         observer: Told how it goes, some ten times a second.
         **options: See Options; ``budget`` as a number means evaluations, ``metric`` may be a callable
             ``(output, example) -> float``, ``guards`` switches some off: ``{"urls": False}``.
@@ -127,9 +137,10 @@ def preview(study: Study) -> dict[str, Any]:
 
 def _estimated_usd(setup: Setup, calls: int) -> float:
     # Four bytes a token is the usual rule of thumb; the hard cap does not rest on it.
-    example = setup.task.dataset.search[0]
-    messages = setup.task.seeds[0].template(setup.task.fields).render(example)
-    prompt_tokens = sum(len(message.content.encode()) for message in messages) // 4
+    examples = [group[0] for group in by_task(setup.task.dataset.search).values()]
+    requests = [setup.task.template(setup.task.seeds[0], e.task).render(e) for e in examples]
+    bytes_read = sum(len(message.content.encode()) for messages in requests for message in messages)
+    prompt_tokens = bytes_read // (4 * len(requests))
     price = setup.prices[setup.task_model.address]
     return calls * price.cost_usd(prompt_tokens, setup.task.decoding.max_tokens)
 
@@ -167,13 +178,32 @@ def load_task(spec: StudySpec, *, data: Any = None, metric: Any = None) -> Task:
         DataError: The data is wrong; names file, line and field.
         ConfigError: A setting is wrong.
     """
+    if spec.task.tasks:
+        return _load_suite(spec)
     if not spec.task.data and data is None:
         raise ConfigError("there is no data: name a ready task, or give a file with --data.")
-    settings = {k: v for k, v in asdict(spec.task).items() if k not in ("data", "mode") and v not in (None, {})}
+    settings = {k: v for k, v in asdict(spec.task).items() if k not in ("data", "mode") and v not in (None, {}, ())}
     settings["mode"] = spec.task.mode or ("completion" if spec.model.task.startswith("embedded") else "chat")
     if metric is not None:
         settings["metric"] = metric
     return plugins.load_task(spec.task.data if data is None else data, **settings)
+
+
+def _load_suite(spec: StudySpec) -> Suite:
+    """Make a suite: each task from a study file's section [task], or from what a single task's ``data`` may be."""
+    given = {f.name for f in fields(TaskSpec) if getattr(spec.task, f.name) != f.default and f.name != "columns"}
+    if own := sorted(given - {"tasks", *OF_THE_SUITE}):
+        raise ConfigError(
+            f"task: {own[0]} belongs to one task, and tasks = [...] names several; write it into the file of the one "
+            "that it is for."
+        )
+    common = {name: getattr(spec.task, name) for name in OF_THE_SUITE if name != "name"}
+    tasks = []
+    for source in spec.task.tasks:
+        own_spec = read_spec(Path(source)).task if source.endswith(".toml") else TaskSpec(data=source)
+        missing = {name: value for name, value in common.items() if getattr(own_spec, name) is None}
+        tasks.append(load_task(replace(spec, task=replace(own_spec, **missing))))
+    return Suite(tuple(tasks), name=spec.task.name or "suite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +227,15 @@ class Measured:
             for outcome in self.evaluation.outcomes
         ]
         figures = evaluation_json(self.evaluation)
-        interval = asdict(mean_interval(list(self.evaluation.scores.values())))
-        classes = [asdict(figure) for figure in per_class(self.evaluation, examples.values())]
+        interval = asdict(macro_interval(list(self.evaluation.scores_by_task.values())))
+        # The targets of several tasks are no classes of one.
+        classes = [] if self.evaluation.tasks else per_class(self.evaluation, examples.values())
         return {
             "task": self.task.name,
             "split": self.split,
             **figures,
             **interval,
-            "classes": classes,
+            "classes": [asdict(figure) for figure in classes],
             "outcomes": rows,
         }
 
@@ -255,7 +286,8 @@ def evaluate(
         candidate, path = Candidate(task.seeds[0]), f"{split}/{repeat}" if repeat else split
         journal = Journal(store, row.id, Services(evaluator, None))
         if split == "test":
-            store.record_test_use(task.dataset.test_hash, row.id)
+            for key in task.test_hashes:
+                store.record_test_use(key, row.id)
         try:
             evaluation = journal.answer(repeat, {path: Evaluate([candidate], examples, split, repeat)}, tick)[path][0]
         except (BudgetSpentError, TooManyFailuresError) as stop:

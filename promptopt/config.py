@@ -37,6 +37,7 @@ class TaskSpec:
         editable: The parts that may change.
         name: What to call it.
         description: What is to be done, in a sentence, for optimizer models.
+        tasks: In place of data, the tasks of a suite: ready tasks' names, folders, files, or study files (.toml).
     """
 
     data: str = ""
@@ -50,6 +51,11 @@ class TaskSpec:
     editable: tuple[str, ...] | None = None
     name: str | None = None
     description: str | None = None
+    tasks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.data and self.tasks:
+            raise ConfigError(f"task: both data = {self.data!r} and tasks are given; give one of them.")
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "data": "text", "prompt": "text", "metric": "text", "columns": "a table of texts",
         "max_tokens": "a whole number", "temperature": "a number", "scoring": "text",
         "mode": "text", "editable": "a list of texts",
-        "name": "text", "description": "text",
+        "name": "text", "description": "text", "tasks": "a list of texts",
     },
     "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]",
               "optimizer_price": "two numbers such as [0.15, 0.6]"},

@@ -4,7 +4,7 @@ A failure is missing data and never a score; means are over the outcomes that ca
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -28,6 +28,7 @@ class Outcome:
         score: In [0, 1]; None unless the status allows one.
         feedback: The metric's words.
         usage: What the call took; of a cached outcome, what it took when it was made.
+        task: The example's task inside a suite, else empty.
     """
 
     prompt_id: str
@@ -37,11 +38,14 @@ class Outcome:
     score: float | None = None
     feedback: str = ""
     usage: Usage = Usage()
+    task: str = ""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The outcomes of one candidate, in the order of the examples asked.
+
+    Over a suite, the mean is the macro mean: each task counts the same, however many of its examples were asked.
 
     Args:
         prompt_id: The candidate's prompt.
@@ -69,17 +73,38 @@ class Evaluation:
         return len(self.scores)
 
     @cached_property
+    def scores_by_task(self) -> dict[str, list[float]]:
+        """The scores of each task of a suite, by its name; those of a single task stand under no name."""
+        groups: dict[str, list[float]] = {}
+        for outcome in self.outcomes:
+            if outcome.score is not None:
+                groups.setdefault(outcome.task, []).append(outcome.score)
+        return groups
+
+    @cached_property
     def mean(self) -> float:
-        """The mean score; 0 if there is none, so look at ``n_valid`` first."""
-        return sum(self.scores.values()) / self.n_valid if self.n_valid else 0.0
+        """The mean score, of a suite the mean of its tasks' means; 0 if there is none: look at ``n_valid`` first."""
+        means = [sum(scores) / len(scores) for scores in self.scores_by_task.values()]
+        return sum(means) / len(means) if means else 0.0
 
     @cached_property
     def standard_error(self) -> float:
-        """The standard error of the mean; infinite below two scores."""
-        if self.n_valid < 2:
-            return math.inf
-        variance = sum((score - self.mean) ** 2 for score in self.scores.values()) / (self.n_valid - 1)
-        return math.sqrt(variance / self.n_valid)
+        """The standard error of the mean; infinite below two scores (of each task)."""
+        errors = [_squared_error(scores) for scores in self.scores_by_task.values()]
+        return math.sqrt(sum(errors)) / len(errors) if errors else math.inf
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks of a suite, in the order in which their examples were asked; else none."""
+        return tuple(filter(None, dict.fromkeys(outcome.task for outcome in self.outcomes)))
+
+    def of_task(self, name: str) -> "Evaluation":
+        """Return the outcomes on the examples of one task of a suite."""
+        return Evaluation(self.prompt_id, tuple(o for o in self.outcomes if o.task == name))
+
+    def on(self, example_ids: Container[str]) -> "Evaluation":
+        """Return the outcomes on these examples."""
+        return Evaluation(self.prompt_id, tuple(o for o in self.outcomes if o.example_id in example_ids))
 
     def __add__(self, other: "Evaluation") -> "Evaluation":
         """Return both evaluations as one; an example in both counts once, as last seen."""
@@ -89,10 +114,23 @@ class Evaluation:
 
 def refused(prompt_id: str, examples: Iterable[Example], why: str) -> Evaluation:
     """Return the evaluation of a prompt for which a guard let no call be made."""
-    outcomes = (Outcome(prompt_id, example.id, "refused", feedback=why) for example in examples)
+    outcomes = (Outcome(prompt_id, example.id, "refused", feedback=why, task=example.task) for example in examples)
     return Evaluation(prompt_id, tuple(outcomes), why)
+
+
+def _squared_error(scores: Sequence[float]) -> float:
+    n = len(scores)
+    if n < 2:
+        return math.inf
+    mean = sum(scores) / n
+    return sum((score - mean) ** 2 for score in scores) / (n - 1) / n
 
 
 def paired(left: Evaluation, right: Evaluation) -> list[tuple[float, float]]:
     """Return the scores of both on the examples that both answered, in the order of the left one."""
     return [(score, right.scores[key]) for key, score in left.scores.items() if key in right.scores]
+
+
+def paired_by_task(left: Evaluation, right: Evaluation) -> dict[str, list[tuple[float, float]]]:
+    """Return the pairs of ``paired`` for each task of a suite by name; those of a single task stand under no name."""
+    return {name: paired(left.of_task(name), right) for name in dict.fromkeys(o.task for o in left.outcomes)}

@@ -18,10 +18,9 @@ from promptopt.evaluation import Evaluation, Outcome, Status
 from promptopt.example import Example
 from promptopt.garbage import seldom_collected
 from promptopt.ids import content_hash
-from promptopt.layout import Template
 from promptopt.ledger import Ledger
 from promptopt.prompt import Prompt
-from promptopt.sheet import Pair, Sheet
+from promptopt.sheet import Form, Pair, Sheet
 from promptopt.store.buffer import OutcomeBuffer
 from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
 from promptopt.store.store import Store
@@ -48,14 +47,8 @@ class Evaluator:
     def __init__(
         self, task: Task, backend: Backend, store: Store, ledger: Ledger, *, study_id: int, cache: CacheMode = "on"
     ) -> None:
-        scoring = task.decoding.scoring
-        if scoring != "generate" and not task.choices:
-            raise ConfigError(
-                f"task {task.name}: scoring = {scoring} needs the same closed set of choices on every example; "
-                "give choices or use scoring = generate."
-            )
-        if scoring != "generate" and scoring not in backend.abilities:
-            raise ConfigError(f"{backend.address} cannot do scoring = {scoring}; use scoring = generate.")
+        for member in task.members:
+            _check_scoring(member, backend)
         self.task = task
         self.backend = backend
         self.store = store
@@ -63,10 +56,7 @@ class Evaluator:
         self.study_id = study_id
         self.cache = cache
         self._model_key = backend.model_key
-        # An answer bound to the choices ends by itself, so it gets room for any of them, a byte a token at worst.
-        longest = max(len(choice.encode()) for choice in task.choices) + 2 if scoring == "choice" else 0
-        self._max_tokens = max(task.decoding.max_tokens, longest)
-        self._templates: dict[str, tuple[Template, str]] = {}
+        self._forms: dict[tuple[str, str], Form] = {}
 
     @seldom_collected()
     def answer(self, asks: Mapping[str, Evaluate], on_tick: Tick | None = None) -> dict[str, tuple[Evaluation, ...]]:
@@ -125,21 +115,24 @@ class Evaluator:
         """Return the product of an ask's two lists, grouped by prompt."""
         place = itertools.count()
         for candidate in ask.candidates:
-            template, prefix = self._template(candidate.prompt)
-            draw = f"#{ask.repeat}" if ask.repeat else ""
-            beginning = prefix + draw
+            forms: dict[str, tuple[Form, str]] = {}
             for example in ask.examples:
+                if example.task not in forms:
+                    form = self._form(candidate.prompt, example.task)
+                    forms[example.task] = form, form.prefix + (f"#{ask.repeat}" if ask.repeat else "")
+                form, beginning = forms[example.task]
                 key = hashlib.blake2b((beginning + example.id).encode(), digest_size=16).hexdigest()
-                yield Pair(path, next(place), candidate.prompt, template, example, key, ask.repeat)
+                yield Pair(path, next(place), candidate.prompt, form, example, key, ask.repeat)
 
-    def _template(self, prompt: Prompt) -> tuple[Template, str]:
-        if prompt.id not in self._templates:
-            template = prompt.template(self.task.fields)
-            decoding = self.task.decoding
+    def _form(self, prompt: Prompt, name: str) -> Form:
+        if (prompt.id, name) not in self._forms:
+            task, template = self.task.member(name), self.task.template(prompt, name)
+            decoding = task.decoding
             sampling = [decoding.max_tokens, decoding.temperature, decoding.seed, decoding.scoring]
             own = [self.study_id] if self.cache == "off" else []
-            self._templates[prompt.id] = template, content_hash(template.digest, self._model_key, sampling, *own)
-        return self._templates[prompt.id]
+            prefix = content_hash(template.digest, self._model_key, sampling, *own)
+            self._forms[prompt.id, name] = Form(task, template, _room(task), prefix)
+        return self._forms[prompt.id, name]
 
     def _unknown(self, asks: Mapping[str, Evaluate], sheet: Sheet, twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
         """Return the pairs that have to be called, as they are wanted, and write down what the store knows.
@@ -168,7 +161,12 @@ class Evaluator:
 
     def _distinct(self, asks: Mapping[str, Evaluate], twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
         everything = (pair for path, ask in asks.items() for pair in self.pairs(ask, path))
-        beginnings = [self._template(candidate.prompt)[1] for ask in asks.values() for candidate in ask.candidates]
+        beginnings = [
+            self._form(candidate.prompt, name).prefix
+            for ask in asks.values()
+            for name in {example.task for example in ask.examples}
+            for candidate in ask.candidates
+        ]
         if len(set(beginnings)) == len(beginnings):  # as nearly always; then no two requests can be the same
             yield from everything
             return
@@ -198,16 +196,17 @@ class Evaluator:
             sheet.put(doubtful[key], outcome)
 
     def _request(self, pair: Pair) -> Request:
-        decoding, template = self.task.decoding, pair.template
+        task, template = pair.form.task, pair.form.template
+        decoding = task.decoding
         return Request(
             template.mode,
             template.render(pair.example),
-            self._max_tokens,
+            pair.form.max_tokens,
             decoding.temperature,
             template.stop,
             seed=None if decoding.seed is None else decoding.seed + pair.repeat,
-            choices=self.task.choices if decoding.scoring == "likelihood" else (),
-            allowed=self.task.choices if decoding.scoring == "choice" else (),
+            choices=task.choices if decoding.scoring == "likelihood" else (),
+            allowed=task.choices if decoding.scoring == "choice" else (),
             group=pair.prompt.id,
             shared=template.shared,
         )
@@ -238,7 +237,8 @@ class Evaluator:
         return score
 
     def _score(self, key: str, status: Status, output: str, example: Example) -> ScoreRow | None:
-        if status != "ok" and not (status == "truncated" and self.task.decoding.score_truncated):
+        decoding = self.task.member(example.task).decoding
+        if status != "ok" and not (status == "truncated" and decoding.score_truncated):
             return None
         score = self.task.metric.score(output, example)
         if not 0 <= score.value <= 1:  # also true of NaN
@@ -260,6 +260,24 @@ class Evaluator:
         while batch := _batch(pairs):
             rows = [ConsumedRow(self.study_id, path, self._stored_key(p, sheet[p]), p.prompt.id) for p in batch]
             self.store.add_outcomes([], [], rows)
+
+
+def _check_scoring(task: Task, backend: Backend) -> None:
+    scoring = task.decoding.scoring
+    if scoring != "generate" and not task.choices:
+        raise ConfigError(
+            f"task {task.name}: scoring = {scoring} needs the same closed set of choices on every example; "
+            "give choices or use scoring = generate."
+        )
+    if scoring != "generate" and scoring not in backend.abilities:
+        raise ConfigError(f"{backend.address} cannot do scoring = {scoring}; use scoring = generate.")
+
+
+def _room(task: Task) -> int:
+    """Return the most tokens of an answer; one bound to the choices ends by itself, so it gets room for any of them."""
+    bound = task.decoding.scoring == "choice"
+    longest = max(len(choice.encode()) for choice in task.choices) + 2 if bound else 0  # a byte a token at worst
+    return max(task.decoding.max_tokens, longest)
 
 
 def _outcome(row: OutcomeRow, score: ScoreRow | None) -> Outcome:

@@ -117,7 +117,21 @@ def by_hash(examples: Iterable[Example], salt: str = "") -> list[Example]:
     return sorted(examples, key=lambda example: content_hash(salt, example.id))
 
 
+def by_task(examples: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
+    """Return the examples of each task of a suite, by its name and in the order given; a single task has no name."""
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.task, []).append(example)
+    return {name: tuple(groups[name]) for name in sorted(groups)}
+
+
 def _cut(train: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Return pool and search, of each task its share, so that a small one is in both."""
+    halves = [_cut_one(group) for group in by_task(train).values()]
+    return tuple(e for pool, _ in halves for e in pool), tuple(e for _, search in halves for e in search)
+
+
+def _cut_one(train: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Return pool and search, both ordered by hash, so that a file sorted otherwise makes the same study."""
     if len(train) < 2:
         return (), tuple(train)

@@ -164,8 +164,8 @@ class Guards:
         return "\n".join([*(_written(seed, self.fields) for seed in self.seeds), self.description, *sorted(choices)])
 
     def _placeholders(self, prompt: Prompt) -> str:
-        shown = prompt.template(self.fields).slots
-        wanted = [seed.template(self.fields).slots for seed in self.seeds]
+        shown = _slots(prompt, self.fields)
+        wanted = [_slots(seed, self.fields) for seed in self.seeds]
         if any(slots <= shown for slots in wanted):
             return ""
         return "the input {" + min(wanted[0] - shown) + "} is not shown"
@@ -258,8 +258,13 @@ class Guards:
 
 def _written(prompt: Prompt, fields: tuple[str, ...]) -> str:
     """Return all text of a prompt that is neither an input nor a demonstration, as the model sees it."""
-    template = prompt.replace(demos=()).template(fields)
-    return "\n".join("".join(s if isinstance(s, str) else INPUT for s in segments) for _, segments in template.turns)
+    turns = (turn for one in prompt.whole for turn in one.replace(demos=()).template(fields).turns)
+    return "\n".join("".join(s if isinstance(s, str) else INPUT for s in segments) for _, segments in turns)
+
+
+def _slots(prompt: Prompt, fields: tuple[str, ...]) -> frozenset[str]:
+    """Return the fields that a prompt shows."""
+    return frozenset(name for one in prompt.whole for name in one.template(fields).slots)
 
 
 def _words(text: str) -> list[str]:
@@ -280,7 +285,7 @@ def _texts(row: Example) -> list[str]:
 
 
 def _said(prompt: Prompt) -> str:
-    return f"{prompt.system}\n{prompt.instruction}"
+    return "\n".join(text for one in prompt.whole for text in (one.system, one.instruction))
 
 
 def _tokens(text: str) -> int:

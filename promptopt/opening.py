@@ -140,12 +140,7 @@ def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
     writes = "write" in setup.strategy.needs or setup.strategy.estimate(setup.context).writes
     optimizer = setup.optimizer_model if writes else None
     return {
-        "dataset": task.dataset.hash,
-        "metric": task.metric.key,
-        "seed prompts": [seed.id for seed in task.seeds],
-        "description": task.description,
-        "decoding": asdict(task.decoding),
-        "editable parts": list(task.editable),
+        **task.identity(),
         "task model": setup.task_model.model_key,
         "optimizer model": optimizer.model_key if optimizer else None,
         "strategy": [setup.strategy.name, setup.strategy.version],

@@ -35,8 +35,8 @@ PartValue = str | tuple[Demo, ...] | Layout
 class Prompt:
     """The immutable named parts: system, instruction, demos, layout, answer_cue.
 
-    In a program of several prompts the names are scoped (``predictor/instruction``); one prompt is the case
-    without scope, and the properties below read its parts.
+    In a program or a suite of several prompts the names are scoped (``predictor/instruction``), but for the parts
+    that all share; one prompt is the case without scope, and the properties below read its parts.
     """
 
     parts: Mapping[str, PartValue]
@@ -85,9 +85,16 @@ class Prompt:
         return Prompt({**self.parts, **parts})
 
     def scope(self, name: str) -> "Prompt":
-        """Return the prompt of one predictor of a program: the parts named ``name/...``."""
+        """Return one prompt of several: the parts named ``name/...``, and those without a scope, which all share."""
         head = name + "/"
-        return Prompt({key.removeprefix(head): value for key, value in self.parts.items() if key.startswith(head)})
+        mine = {key: value for key, value in self.parts.items() if key.startswith(head) or "/" not in key}
+        return Prompt({key.removeprefix(head): value for key, value in mine.items()})
+
+    @property
+    def whole(self) -> "tuple[Prompt, ...]":
+        """The prompts that this one holds: of a program or a suite one a scope, else itself."""
+        scopes = dict.fromkeys(key.rpartition("/")[0] for key in self.parts if "/" in key)
+        return tuple(map(self.scope, scopes)) or (self,)
 
     def template(self, fields: Sequence[str]) -> Template:
         """Compile this prompt for examples with these fields."""

@@ -63,17 +63,19 @@ class Proof:
 
 
 def baselines(task: Task) -> dict[str, Candidate]:
-    """Return the prompts that every winner must beat: the seed, no instruction, and thinking step by step."""
+    """Return the prompts that every winner must beat: the seed, no instruction, and thinking step by step.
+
+    Where the system text alone may change, as in a suite, they are the seed, no system text, and steps there.
+    """
     seed = task.seeds[0]
     entrants = {"seed": Candidate(seed)}
-    if "instruction" in task.editable:
-        texts = {
-            "empty instruction": _slots_alone(seed.instruction, task.fields),
-            "step by step": f"{seed.instruction} {STEP_BY_STEP}".strip(),
-        }
+    part = next((part for part in ("instruction", "system") if part in task.editable), None)
+    if part:
+        old = str(seed.parts.get(part, ""))
+        texts = {f"empty {part}": _slots_alone(old, task.fields), "step by step": f"{old} {STEP_BY_STEP}".strip()}
         for role, text in texts.items():
-            if text != seed.instruction:
-                entrants[role] = Candidate(seed.replace(instruction=text), (seed.id,), "baseline")
+            if text != old:
+                entrants[role] = Candidate(seed.replace(**{part: text}), (seed.id,), "baseline")
     return entrants
 
 
@@ -109,8 +111,7 @@ def cross_validated(evaluations: Sequence[Evaluation], examples: Sequence[Exampl
     votes = [0] * len(evaluations)
     for fold in range(FOLDS):
         kept = {key for index, key in enumerate(ordered) if index % FOLDS != fold}
-        parts = [Evaluation(e.prompt_id, tuple(o for o in e.outcomes if o.example_id in kept)) for e in evaluations]
-        votes[choose(parts)] += 1
+        votes[choose([evaluation.on(kept) for evaluation in evaluations])] += 1
     return votes.index(max(votes))
 
 

@@ -3,6 +3,7 @@
 ``Result.to_json`` is the one plain form that the store keeps and that every door shows.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from promptopt.budget import Spend
 from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate, Prompt
 from promptopt.proof import Finalist, Proof
-from promptopt.statistics import Interval, mean_interval
+from promptopt.statistics import Interval, macro_interval
 from promptopt.task import Task
 
 Cause = Literal["end", "interrupt", "cap", "failures"]
@@ -43,8 +44,8 @@ class Progress:
     @property
     def best_interval(self) -> Interval | None:
         """The 95 % interval of the best mean so far; None where nothing is scored yet."""
-        scores = list(self.best.scores.values()) if self.best else []
-        return mean_interval(scores) if scores else None
+        strata = list(self.best.scores_by_task.values()) if self.best else []
+        return macro_interval(strata) if strata else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -129,8 +130,9 @@ class Result:
         }
 
     def _prompt_json(self, prompt: Prompt) -> dict[str, Any]:
-        messages = [asdict(message) for message in prompt.template(self.task.fields).messages()]
-        return {"id": prompt.id, "mode": prompt.layout.mode, "messages": messages, "n_demos": len(prompt.demos)}
+        messages = [asdict(message) for message in self.task.messages(prompt)]
+        mode = "completion" if messages and messages[0]["role"] == "text" else "chat"
+        return {"id": prompt.id, "mode": mode, "messages": messages, "n_demos": len(prompt.demos)}
 
 
 def _proof_json(proof: Proof) -> Mapping[str, Any]:
@@ -156,13 +158,19 @@ def cached_share(evaluations: Iterable[Evaluation]) -> float | None:
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation's figures as plain data; tokens and dollars are means a call."""
+    """Return an evaluation's figures as plain data, those of each task of a suite too."""
+    tasks = [{"task": name, **_figures(evaluation.of_task(name))} for name in evaluation.tasks]
+    return {**_figures(evaluation), **({"tasks": tasks} if tasks else {})}
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the figures; tokens and dollars are means a call."""
     n = max(1, evaluation.n)
     error = evaluation.standard_error
-    interval = mean_interval(list(evaluation.scores.values()))
+    interval = macro_interval(list(evaluation.scores_by_task.values()))
     return {
         "mean": evaluation.mean,
-        "standard_error": error if evaluation.n_valid > 1 else None,
+        "standard_error": error if math.isfinite(error) else None,
         "low": interval.low,
         "high": interval.high,
         "n_valid": evaluation.n_valid,

@@ -1,11 +1,11 @@
-"""Pair and Sheet: what an answer to Evaluate asks consists of, and the sheet that it is written on as outcomes come.
+"""Form, Pair and Sheet: what an answer to Evaluate asks consists of, and the sheet that it is written on as outcomes come.
 
 A sheet holds one outcome a pair and nothing else, so that its size is that of the answer.
 """
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from promptopt.ask import Evaluate
@@ -13,6 +13,24 @@ from promptopt.evaluation import Evaluation, Outcome
 from promptopt.example import Example
 from promptopt.layout import Template
 from promptopt.prompt import Prompt
+from promptopt.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How one prompt asks the examples of one task.
+
+    Args:
+        task: The task: a member, where the study is about a suite.
+        template: The prompt, compiled for it.
+        max_tokens: The room for an answer.
+        prefix: The hash of all that decides an answer besides the example.
+    """
+
+    task: Task
+    template: Template
+    max_tokens: int
+    prefix: str
 
 
 class Pair(NamedTuple):  # made for every evaluation, and a dataclass takes thrice the time
@@ -22,7 +40,7 @@ class Pair(NamedTuple):  # made for every evaluation, and a dataclass takes thri
         path: The ask that it belongs to.
         place: Which of the ask's pairs it is.
         prompt: The prompt.
-        template: The prompt, compiled.
+        form: How the prompt asks the example's task.
         example: The example.
         key: The key under which its outcome is stored.
         repeat: Which draw of it is wanted.
@@ -31,7 +49,7 @@ class Pair(NamedTuple):  # made for every evaluation, and a dataclass takes thri
     path: str
     place: int
     prompt: Prompt
-    template: Template
+    form: Form
     example: Example
     key: str
     repeat: int
@@ -55,8 +73,9 @@ class Sheet:
 
     def put(self, pair: Pair, outcome: Outcome) -> None:
         """Write an outcome down under the ids of its pair: two prompts may render to the same request."""
-        if outcome.prompt_id != pair.prompt.id or outcome.example_id != pair.example.id:
-            outcome = replace(outcome, prompt_id=pair.prompt.id, example_id=pair.example.id)
+        ids = pair.prompt.id, pair.example.id, pair.example.task
+        if (outcome.prompt_id, outcome.example_id, outcome.task) != ids:
+            outcome = replace(outcome, prompt_id=ids[0], example_id=ids[1], task=ids[2])
         places = self._outcomes[pair.path]
         self.n_done += places[pair.place] is None
         self.n_failed += outcome.status == "failed"

@@ -77,6 +77,46 @@ def paired_difference(pairs: Pairs, *, level: float = 0.95) -> PairedDifference:
     return PairedDifference(mean, interval, p_value, n, wins, losses, n - wins - losses)
 
 
+def macro_difference(strata: Sequence[Pairs], *, level: float = 0.95) -> PairedDifference:
+    """Return the mean of the strata's mean differences, each stratum counting the same; one is ``paired_difference``.
+
+    The interval combines those of the strata, so it is as careful with few or equal scores as they are. The p-value is
+    that of a normal estimate with this interval's width towards 0.
+    """
+    if len(strata) < 2:
+        return paired_difference(strata[0] if strata else (), level=level)
+    parts = [paired_difference(pairs, level=level) for pairs in strata]
+    interval = mean_of_means([(part.mean, part.interval) for part in parts], level=level)
+    mean = math.fsum(part.mean for part in parts) / len(parts)
+    width = mean - interval.low if mean > 0 else interval.high - mean
+    z = _normal_quantile(0.5 + level / 2) * abs(mean) / width if width else 0.0
+    return PairedDifference(
+        mean=mean,
+        interval=interval,
+        p_value=math.erfc(z / math.sqrt(2)),
+        n=sum(part.n for part in parts),
+        wins=sum(part.wins for part in parts),
+        losses=sum(part.losses for part in parts),
+        ties=sum(part.ties for part in parts),
+    )
+
+
+def mean_of_means(parts: Sequence[tuple[float, Interval]], *, level: float = 0.95) -> Interval:
+    """Return the interval of the mean of independent estimates from those of the estimates, at the same level.
+
+    One estimate keeps its interval, and none has the whole range of scores.
+
+    Reference: Zou and Donner, Statistics in Medicine 27 (2008) 1693 (method of variance estimates recovery), eq. 3,
+    for weights 1/k.
+    """
+    if len(parts) < 2:
+        return parts[0][1] if parts else Interval(0.0, 1.0, level)
+    mean = math.fsum(estimate for estimate, _ in parts) / len(parts)
+    below = math.hypot(*(estimate - interval.low for estimate, interval in parts)) / len(parts)
+    above = math.hypot(*(interval.high - estimate for estimate, interval in parts)) / len(parts)
+    return Interval(mean - below, mean + above, level)
+
+
 def tango(wins: int, losses: int, n: int, *, level: float = 0.95) -> Interval:
     """Return the score interval of a difference of paired proportions, (wins - losses) / n.
 
@@ -112,6 +152,12 @@ def mean_interval(scores: Sequence[float], *, level: float = 0.95) -> Interval:
         return wilson(math.fsum(scores) / len(scores) if scores else 0.0, len(scores), level=level)
     interval = _student(scores, level)[0]
     return Interval(max(0.0, interval.low), min(1.0, interval.high), level)
+
+
+def macro_interval(strata: Sequence[Sequence[float]], *, level: float = 0.95) -> Interval:
+    """Return the interval of the mean of the strata's means, of scores in [0, 1]."""
+    parts = [(math.fsum(scores) / len(scores), mean_interval(scores, level=level)) for scores in strata if scores]
+    return mean_of_means(parts, level=level)
 
 
 def paired_bootstrap(pairs: Pairs, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:

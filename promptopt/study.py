@@ -275,7 +275,8 @@ class Study:
         path = f"proof/{number}"
         purpose = ask.purpose if isinstance(ask, Evaluate) else ask.kind
         if purpose == "test":
-            self._test_use = self.store.record_test_use(self.setup.task.dataset.test_hash, self.row.id)
+            uses = [self.store.record_test_use(key, self.row.id) for key in self.setup.task.test_hashes]
+            self._test_use = max(uses)
         answers = self._journal.answer(
             PROOF_NUMBER + number, {path: ask}, lambda done, total: self._tick(purpose, done, total)
         )

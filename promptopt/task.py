@@ -4,13 +4,13 @@ It also says how outputs are decoded and which parts of the prompt a study may c
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from promptopt.errors import ConfigError, DataError
 from promptopt.example import SPLITS, Dataset
-from promptopt.layout import unknown_slots
+from promptopt.layout import Message, Template, unknown_slots
 from promptopt.metric import Metric
 from promptopt.prompt import PARTS, Prompt
 
@@ -70,6 +70,39 @@ class Task:
     def fields(self) -> tuple[str, ...]:
         """The names of the input fields."""
         return self.dataset.fields
+
+    @property
+    def members(self) -> "tuple[Task, ...]":
+        """The tasks of a suite; of a single task, itself."""
+        return (self,)
+
+    def member(self, name: str) -> "Task":  # noqa: ARG002  # a single task has one member, whatever its name
+        """Return the task that an example belongs to, by ``Example.task``."""
+        return self
+
+    def template(self, prompt: Prompt, task: str = "") -> Template:  # noqa: ARG002  # likewise
+        """Compile a prompt for the examples of one task."""
+        return prompt.template(self.fields)
+
+    def messages(self, prompt: Prompt) -> tuple[Message, ...]:
+        """Return what people see of a prompt: its messages, with inputs as ``{field}``."""
+        return prompt.template(self.fields).messages()
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what is asked and how it is scored, as plain data."""
+        return {
+            "dataset": self.dataset.hash,
+            "metric": self.metric.key,
+            "seed prompts": [seed.id for seed in self.seeds],
+            "description": self.description,
+            "decoding": asdict(self.decoding),
+            "editable parts": list(self.editable),
+        }
+
+    @property
+    def test_hashes(self) -> tuple[str, ...]:
+        """The hashes by which looks at the test examples are counted."""
+        return (self.dataset.test_hash,)
 
     @cached_property
     def choices(self) -> tuple[str, ...]:

@@ -3,13 +3,20 @@
 Dev chooses, test decides: ``choose`` takes the best on dev, ``judge_verdict`` compares it once with the seed.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from promptopt.evaluation import Evaluation, paired
+from promptopt.evaluation import Evaluation, paired_by_task
 from promptopt.example import Example
-from promptopt.statistics import Interval, PairedDifference, mean_interval, needed_examples, paired_difference
+from promptopt.statistics import (
+    Interval,
+    PairedDifference,
+    macro_difference,
+    mean_interval,
+    needed_examples,
+    paired_difference,
+)
 
 Word = Literal["better", "no reliable improvement", "worse", "not measured"]
 
@@ -33,6 +40,7 @@ class Verdict:
         n: How many examples both were asked.
         fixed: The ids of the examples on which the winner is better.
         broken: The ids of those on which it is worse.
+        tasks: Winner - seed on each task of a suite, by its name; empty of a single task.
     """
 
     word: Word
@@ -42,6 +50,7 @@ class Verdict:
     n: int
     fixed: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    tasks: Mapping[str, PairedDifference] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -58,10 +67,10 @@ def choose(evaluations: Sequence[Evaluation]) -> int:
     """
     fullest = max((evaluation.n_valid for evaluation in evaluations), default=0)
     able = [i for i, evaluation in enumerate(evaluations) if evaluation.n_valid >= LEAST_SHARE * fullest]
-    shared = [key for key in evaluations[able[0]].scores if all(key in evaluations[i].scores for i in able)]
-    totals = {i: sum(evaluations[i].scores[key] for key in shared) for i in able}
-    best = max(totals.values())
-    return next(i for i in able if totals[i] >= best - _TIE)
+    shared = {key for key in evaluations[able[0]].scores if all(key in evaluations[i].scores for i in able)}
+    means = {i: evaluations[i].on(shared).mean for i in able}
+    best = max(means.values())
+    return next(i for i in able if means[i] >= best - _TIE)
 
 
 def judge_verdict(
@@ -78,25 +87,25 @@ def judge_verdict(
     """
     if seed.prompt_id == winner.prompt_id:
         return _of_the_seed_alone(seed)
-    difference, asked = paired_difference(paired(seed, winner), level=level), max(seed.n, winner.n)
+    difference, asked = _difference(seed, winner, level), max(seed.n, winner.n)
     if why := _unmeasured(difference, asked, least, goal):
         return _verdict("not measured", why, difference, seed, winner)
     low, high = difference.interval.low, difference.interval.high
     size, bounds = abs(difference.mean), _range(difference.interval)
     n = f"{difference.n} of {asked}" if difference.n < asked else f"{asked}"
+    where = f"{n} held-out examples{_of_tasks(seed)}"
     if low > 0:
-        sentence = f"Better by {_points(size)} points ({level * 100:g} % interval {bounds}) on {n} held-out examples."
+        sentence = f"Better by {_points(size)} points ({level * 100:g} % interval {bounds}) on {where}."
         return _verdict("better", sentence, difference, seed, winner)
     if high < 0:
         bounds = _range(Interval(-high, -low, level))
         sentence = (
-            f"Worse by {_points(size)} points ({level * 100:g} % interval {bounds}) on {n} held-out examples: "
-            "keep your prompt."
+            f"Worse by {_points(size)} points ({level * 100:g} % interval {bounds}) on {where}: keep your prompt."
         )
         return _verdict("worse", sentence, difference, seed, winner)
     sentence = (
         f"No reliable improvement: keep your prompt (difference {difference.mean * 100 + 0:+.1f} points, "
-        f"interval {bounds}, n = {n})."
+        f"interval {bounds}, n = {n}{_of_tasks(seed)})."
     )
     return _verdict("no reliable improvement", sentence, difference, seed, winner)
 
@@ -110,7 +119,7 @@ def not_measured(seed: Evaluation, winner: Evaluation, *, goal: float = GOAL, le
         goal: The difference for which the number of needed examples is told, in (0, 1].
         level: Of the interval.
     """
-    difference = paired_difference(paired(seed, winner), level=level)
+    difference = _difference(seed, winner, level)
     sentence = f"Not measured: no held-out examples; {_need(difference, goal)}."
     return _verdict("not measured", sentence, difference, seed, winner)
 
@@ -158,7 +167,18 @@ def _verdict(word: Word, sentence: str, difference: PairedDifference, seed: Eval
     gaps = {key: winner.scores[key] - score for key, score in seed.scores.items() if key in winner.scores}
     fixed = tuple(key for key, gap in gaps.items() if gap > 0)
     broken = tuple(key for key, gap in gaps.items() if gap < 0)
-    return Verdict(word, sentence, difference, difference.n, max(seed.n, winner.n), fixed, broken)
+    pairs = {name: pairs for name, pairs in paired_by_task(seed, winner).items() if name}
+    tasks = {name: paired_difference(pairs, level=difference.interval.level) for name, pairs in pairs.items()}
+    return Verdict(word, sentence, difference, difference.n, max(seed.n, winner.n), fixed, broken, tasks)
+
+
+def _difference(seed: Evaluation, winner: Evaluation, level: float) -> PairedDifference:
+    return macro_difference(list(paired_by_task(seed, winner).values()), level=level)
+
+
+def _of_tasks(evaluation: Evaluation) -> str:
+    n_tasks = len({outcome.task for outcome in evaluation.outcomes})
+    return f" of {n_tasks} tasks, which count the same" if n_tasks > 1 else ""
 
 
 def _unmeasured(difference: PairedDifference, asked: int, least: int, goal: float) -> str | None:

@@ -18,6 +18,9 @@ Source = Annotated[
     str | None, typer.Argument(help="A ready task's name, a study file (.toml), a folder, or a JSONL or CSV file.")
 ]
 Data = Annotated[str | None, typer.Option("--data", help="JSONL or CSV file, or folder; the same as the argument.")]
+Tasks = Annotated[
+    list[str] | None, typer.Option("--task", help="A task of a suite, as the argument or a .toml; may be repeated.")
+]
 PromptText = Annotated[
     str | None, typer.Option("--prompt", help="The seed prompt: text with {fields} or none, or a .txt or .json file.")
 ]
@@ -67,14 +70,18 @@ Guard = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON for machines, and nothing else.")]
 
 
-def read_source(source: str | None, data: str | None) -> StudySpec:
-    """Return the settings that the argument names: a study file's, or those of data.
+def read_source(source: str | None, data: str | None, tasks: Sequence[str] | None = None) -> StudySpec:
+    """Return the settings that the argument names: a study file's, or those of data or of a suite's tasks.
 
     Raises:
-        ConfigError: Both or neither are given.
+        ConfigError: Several or none are given.
     """
     if source and data:
         raise ConfigError(f"there are two sources, {source} and --data {data}; give one of them.")
+    if tasks and (source or data):
+        raise ConfigError(f"there are two sources, {source or data} and --task {tasks[0]}; give one of them.")
+    if tasks:
+        return StudySpec(task=TaskSpec(tasks=tuple(tasks)))
     if source and source.endswith(".toml"):
         return read_spec(Path(source))
     if not (source or data):

@@ -76,6 +76,8 @@ def result(data: Mapping[str, Any], store: str) -> None:
         out.print(_final(data))
         for line in _before_and_after(data):
             out.print(line, soft_wrap=True)
+        if len(data["verdict"].get("tasks", ())) > 1:  # what an older release stored has none
+            out.print(_by_task(data))
     else:
         out.print(f"\n{data['sentence']}", style="bold yellow")
     if data["best"]["id"] != data["seed"]["id"]:
@@ -189,6 +191,28 @@ def _before_and_after(data: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
+def _by_task(data: Mapping[str, Any]) -> "Table":
+    """Return a line a task of a suite: the seed and the chosen prompt on its test examples."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title="\nby task, on test", title_justify="left")
+    table.add_column("task")
+    for column in ("seed", "chosen", "difference", "95 % interval", "n"):
+        table.add_column(column, justify="right")
+    before, after = ({row["task"]: row for row in data["test"][role]["tasks"]} for role in ("seed", "chosen"))
+    for name, difference in data["verdict"]["tasks"].items():
+        low, high = (100 * difference["interval"][end] for end in ("low", "high"))
+        table.add_row(
+            clean(name),
+            _mean(before[name]),
+            _mean(after[name]),
+            f"{100 * difference['mean']:+.1f} points",
+            f"{low:+.1f} to {high:+.1f}",
+            str(difference["n"]),
+        )
+    return table
+
+
 def _range(figures: Mapping[str, Any]) -> str:
     return f"{_mean(figures)} ({figures['low']:.2f} to {figures['high']:.2f})"
 
@@ -295,6 +319,8 @@ def measured(data: Mapping[str, Any]) -> None:
     )
     if len(data["classes"]) > 1:
         table(data["classes"], ("label", "mean", "n_valid", "n"))
+    if "tasks" in data:
+        table(data["tasks"], ("task", "mean", "low", "high", "n_valid", "n"))
     wrong = [row for row in data["outcomes"] if row["score"] is not None and row["score"] < 1]
     if wrong:
         out.print(f"\n{len(wrong)} not right, for example:")

@@ -26,7 +26,7 @@ def answer_from(table: Table, remaining: int = 1_000_000) -> Answer:
 
     def outcome(candidate: Candidate, example: Example) -> Outcome:
         score = look_up(candidate, example)
-        return Outcome(candidate.id, example.id, "failed" if score is None else "ok", score=score)
+        return Outcome(candidate.id, example.id, "failed" if score is None else "ok", score=score, task=example.task)
 
     def answer(ask: Ask[Any]) -> Any:
         nonlocal left

@@ -181,12 +181,14 @@ def simulate(
 
 def landscape_scorer(landscape: Landscape, fields: tuple[str, ...]) -> Scorer:
     """Return the function that says whether a candidate's answer is right in this world."""
-    templates: dict[str, Template] = {}
+    templates: dict[tuple[str, str], Template] = {}
 
     def score(candidate: Candidate, example: Example) -> float:
-        if candidate.id not in templates:
-            templates[candidate.id] = candidate.prompt.template(fields)
-        return float(landscape.is_right(templates[candidate.id].render(example), example))
+        place = candidate.id, example.task
+        if place not in templates:
+            prompt = candidate.prompt.scope(example.task) if example.task else candidate.prompt
+            templates[place] = prompt.template(tuple(example.inputs) if example.task else fields)
+        return float(landscape.is_right(templates[place].render(example), example))
 
     return score
 
@@ -223,9 +225,10 @@ def _exchanges(ask: Ask[Any], answer: Any) -> list[tuple[Ask[Any], Any]]:
 
 def _outcome(candidate: Candidate, example: Example, score: float | None) -> Outcome:
     if score is None:
-        return Outcome(candidate.id, example.id, "failed")
+        return Outcome(candidate.id, example.id, "failed", task=example.task)
     output = example.target if score == 1 else f"not {example.target}"
-    return Outcome(candidate.id, example.id, "ok", output, score, "" if score == 1 else "another answer is right")
+    feedback = "" if score == 1 else "another answer is right"
+    return Outcome(candidate.id, example.id, "ok", output, score, feedback, task=example.task)
 
 
 def _vector(text: str) -> tuple[float, ...]:

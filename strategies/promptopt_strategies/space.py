@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Self
 
+from promptopt.errors import ConfigError
 from promptopt.ids import canonical_json
 from promptopt.layout import Layout, Turn, chat_layout, completion_layout, has_slots, inline_layout
 from promptopt.prompt import Demo, PartValue, Prompt
@@ -68,7 +69,16 @@ class Space:
 
     @classmethod
     def of(cls, context: Context, max_demos: int = 8, demo_chars: int = 1600) -> Self:
-        """Return the space around the seeds of a context."""
+        """Return the space around the seeds of a context.
+
+        Raises:
+            ConfigError: The seeds are those of a suite, which share nothing of what there is to choose here.
+        """
+        if "layout" not in context.seeds[0].parts:
+            raise ConfigError(
+                "this strategy searches one task's own parts, and the tasks of a suite share the system text alone; "
+                "take --strategy sprig-beam or sprig-ga."
+            )
         inline = is_inline(context.seeds[0], context.fields)
         seeds = tuple(seed for seed in context.seeds if is_inline(seed, context.fields) == inline)
         answers = describe_answers(context)

@@ -293,7 +293,7 @@ def test_prompts_that_render_otherwise_than_when_answered_are_no_replay(store: S
     ask = Evaluate([SEED], ROWS[:2])
     bench.ask(ask)
     bench.evaluator._model_key = "another release"
-    bench.evaluator._templates.clear()
+    bench.evaluator._forms.clear()
     with pytest.raises(ReplayError, match=r"Ask 0 .*--fork"):
         bench.evaluator.recorded("0", ask)
 

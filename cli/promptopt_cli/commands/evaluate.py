@@ -18,6 +18,7 @@ Repeat = Annotated[
 def evaluate(
     source: o.Source = None,
     data: o.Data = None,
+    task: o.Tasks = None,
     prompt: o.PromptText = None,
     metric: o.MetricName = None,
     column: o.Columns = None,
@@ -41,7 +42,7 @@ def evaluate(
     if split not in ("train", "dev", "test"):
         raise UnknownNameError("split", split, ("train", "dev", "test"))
     spec = o.with_task(
-        o.read_source(source, data),
+        o.read_source(source, data, task),
         prompt=prompt,
         metric=metric,
         columns=column,

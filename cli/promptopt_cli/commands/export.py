@@ -2,13 +2,17 @@
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptopt.config import DEFAULT_STORE
 from promptopt.errors import UnknownNameError
 from promptopt_cli import options as o
+
+if TYPE_CHECKING:
+    from promptopt.prompt import Prompt
 
 EXAMPLE = "Example: promptopt export sentiment-irace-3f2a --form openai > prompt.json"
 FORMS = ("text", "json", "openai")
@@ -35,9 +39,16 @@ def export(
     elif form == "json":
         print(json.dumps({"id": prompt.id, "parts": prompt.to_json()}, ensure_ascii=False, indent=2))
     else:
-        stop = {"stop": list(prompt.layout.stop)} if prompt.layout.stop else {}
-        body = {"prompt": messages[0]["content"]} if prompt.layout.mode == "completion" else {"messages": messages}
-        print(json.dumps({**body, **stop, **summary["decoding"]}, ensure_ascii=False, indent=2))
+        completes = summary["best"]["mode"] == "completion"
+        body = {"prompt": messages[0]["content"]} if completes else {"messages": messages}
+        print(json.dumps({**body, **_how(prompt, summary)}, ensure_ascii=False, indent=2))
+
+
+def _how(prompt: "Prompt", summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return decoding and stop strings; a suite's system text goes with whatever its tasks have."""
+    if "layout" not in prompt.parts:
+        return {}
+    return {**({"stop": list(prompt.layout.stop)} if prompt.layout.stop else {}), **summary["decoding"]}
 
 
 def _text(message: dict[str, str]) -> str:

@@ -26,6 +26,7 @@ Add = Annotated[list[str] | None, typer.Option("--add", help="Raise a cap: calls
 def optimize(
     source: o.Source = None,
     data: o.Data = None,
+    task: o.Tasks = None,
     prompt: o.PromptText = None,
     metric: o.MetricName = None,
     column: o.Columns = None,
@@ -62,7 +63,7 @@ def optimize(
 
     The same command goes on where it stood, or shows the result of the finished study.
     """
-    spec = o.read_source(source, data)
+    spec = o.read_source(source, data, task)
     editable = tuple(part) if part else None
     spec = o.with_task(
         spec,
@@ -105,7 +106,7 @@ def resume(
                 f"start another from its best prompts: the same command with --study NAME --fork {study}."
             )
         spec = replace(spec, budget=_raised(spec.budget, o.budget_of(add)))
-    if not spec.task.data:
+    if not (spec.task.data or spec.task.tasks):
         raise ConfigError(f"The study '{study}' was made from Python; run the same script again to go on.")
     run(spec, fork=None, yes=yes, estimate=False, as_json=as_json)
 
