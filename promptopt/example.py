@@ -125,6 +125,13 @@ def by_task(examples: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
     return {name: tuple(groups[name]) for name in sorted(groups)}
 
 
+def in_turn(groups: Iterable[Sequence[Example]]) -> tuple[Example, ...]:
+    """Return the examples of the tasks in turn, so that any first few are of as many tasks as can be."""
+    every = list(groups)
+    longest = max(map(len, every), default=0)
+    return tuple(group[at] for at in range(longest) for group in every if at < len(group))
+
+
 def _cut(train: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Return pool and search, of each task its share, so that a small one is in both."""
     halves = [_cut_one(group) for group in by_task(train).values()]

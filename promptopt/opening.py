@@ -137,8 +137,7 @@ def added_seeds(store: Store, spec: StudySpec, fork_of: str | None) -> list[Prom
 def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
     """Return all that decides what a study does; caps on spending are not among it."""
     task = setup.task
-    writes = "write" in setup.strategy.needs or setup.strategy.estimate(setup.context).writes
-    optimizer = setup.optimizer_model if writes else None
+    optimizer = setup.optimizer_model if setup.strategy.estimate(setup.context).writes else None
     return {
         **task.identity(),
         "task model": setup.task_model.model_key,

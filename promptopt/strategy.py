@@ -92,7 +92,8 @@ class Strategy(Protocol):
     """The search algorithm: a frozen dataclass of settings with a generator method.
 
     ``name`` is how people call it; ``version`` changes whenever it would ask differently; ``needs`` are the asks
-    it cannot do without; ``control`` marks a baseline; ``profiles`` are named sets of its settings.
+    it cannot do without; ``control`` marks a baseline; ``profiles`` are named sets of its settings. It may have
+    ``uses``: the asks that it makes only where the context says that somebody can answer them.
     """
 
     name: ClassVar[str]
@@ -106,6 +107,12 @@ class Strategy(Protocol):
 
     def estimate(self, context: Context) -> Estimate:
         """Say how much it will ask for, before anything is spent."""
+
+
+def asks_of(strategy: Strategy) -> frozenset[Need]:
+    """Return the asks that a strategy may make: those it needs, and those it uses where it can."""
+    uses: frozenset[Need] = getattr(strategy, "uses", frozenset())
+    return strategy.needs | uses
 
 
 @dataclass

@@ -27,7 +27,7 @@ from promptopt.prompt import PARTS, Prompt
 from promptopt.registry import configure
 from promptopt.settings import read_settings, settings_of
 from promptopt.statistics import paired_difference
-from promptopt.strategy import Context, Estimate, Strategy
+from promptopt.strategy import Context, Estimate, Strategy, asks_of
 from promptopt.testing.replay import SERVED, resume_each, run_whole
 from promptopt.testing.simulation import Scorer, Simulation, WriteText, sample_context, simulate
 from promptopt.testing.writer import EDITS, scripted_writer
@@ -148,7 +148,7 @@ class StrategyContract:
         """An ask that needs somebody to answer stands in ``needs``."""
         kinds = {Write: "write", Compare: "compare", Embed: "embed"}
         used = {kinds[type(ask)] for ask in self._simulate(PLAN).simple_asks if type(ask) in kinds}
-        assert used <= self.strategy.needs
+        assert used <= asks_of(self.strategy)
 
     def test_changes_only_editable_parts(self) -> None:
         """Of every prompt asked for, the parts that are kept fixed are those of a seed, byte for byte."""

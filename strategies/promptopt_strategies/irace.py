@@ -85,6 +85,7 @@ class IRace:
     name: ClassVar[str] = "irace"
     version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset()
+    uses: ClassVar[frozenset[Need]] = frozenset({"write"})
     control: ClassVar[bool] = False
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "recommended": {},

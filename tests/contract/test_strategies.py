@@ -84,6 +84,19 @@ class TestFactorial(StrategyContract):
     strategy = configure("factorial")
 
 
+class TestSprigBeam(StrategyContract):
+    """It puts the system text together, and the control changes every part but that."""
+
+    strategy = configure("sprig-beam")
+    plan_to_beat_random = 1200  # at 600 its lead of three points takes more than 30 worlds to be seen
+
+
+class TestSprigGA(StrategyContract):
+    """Likewise."""
+
+    strategy = configure("sprig-ga")
+
+
 def test_no_strategy_is_forgotten() -> None:
     classes = [thing for thing in globals().values() if isinstance(thing, type) and issubclass(thing, StrategyContract)]
     tested = {cls.strategy.name for cls in classes if getattr(cls, "__test__", True) and cls is not StrategyContract}

@@ -57,9 +57,8 @@ def outcome(key: str, task: str, score: float | None) -> Outcome:
 
 
 def evaluation(**scores: list[float | None]) -> Evaluation:
-    return Evaluation(
-        "p", tuple(outcome(f"{task}{n}", task, score) for task, given in scores.items() for n, score in enumerate(given))
-    )
+    rows = [(f"{task}{n}", task, score) for task, given in scores.items() for n, score in enumerate(given)]
+    return Evaluation("p", tuple(outcome(*row) for row in rows))
 
 
 class TestSuite:
@@ -229,10 +228,10 @@ class TestStudy:
         task = Suite([toy_task(), animals(metric=Same())])
         with api.open_study(spec(tmp_path / "s.db"), task=task) as study:
             study.run()
-            evaluator = study._services().evaluator
-            rows = task.dataset.search[:1] + task.dataset.search[-1:]
-            answers = evaluator.answer({"x": Evaluate([_seed(task)], rows)})
-            assert [o.task for o in answers["x"][0].outcomes] == ["animals", "toy"]
+            ask = Evaluate([_seed(task)], task.dataset.search[:1] + task.dataset.search[-1:])
+            study._journal.answer(9_000, {"x": ask}, lambda done, total: None)
+            recorded = study._services().evaluator.recorded("x", ask)
+        assert [o.task for o in recorded[0].outcomes] == ["animals", "toy"]
 
 
 def _seed(task: Task) -> promptopt.Candidate:

@@ -1,0 +1,73 @@
+"""SPRIG over a suite of tasks on the embedded model: what one system text, searched for all of them, gains on each.
+
+Run it by hand; every study is stored, so a stopped run goes on where it stood:
+
+    python benchmarks/sprig_suite.py run STORE.db [STRATEGY ...]      # sprig-beam and sprig-ga if none is named
+    python benchmarks/sprig_suite.py report STORE.db [STRATEGY ...]
+
+The tasks, their instructions and the way they are scored were fixed before any study: each task's own card, in the raw
+layout without demonstrations, answers by likelihood, since the embedded model hardly answers a bare instruction freely.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from promptopt import api
+from promptopt.budget import Budget
+from promptopt.config import ModelSpec, StrategySpec, StudySpec, TaskSpec
+from promptopt.report import show_study
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+TASKS = ("ii/sentiment", "cls/agnews", "cls/trec", "cls/sst5", "ni/temporal_presence", "apo/ethos")
+STRATEGIES = ("sprig-beam", "sprig-ga")
+EVALUATIONS = 1800
+SEED = 0
+
+
+def spec_of(store: str, strategy: str) -> StudySpec:
+    return StudySpec(
+        task=TaskSpec(tasks=tuple(str(SHARED / name) for name in TASKS), scoring="likelihood"),
+        model=ModelSpec("embedded:", options={"threads": "1"}),
+        strategy=StrategySpec(strategy),
+        budget=Budget(evaluations=EVALUATIONS),
+        name=f"suite {strategy} {SEED}",
+        seed=SEED,
+        store=store,
+    )
+
+
+def run(store: str, strategies: list[str]) -> None:
+    for strategy in strategies:
+        with api.open_study(spec_of(store, strategy)) as study:
+            result = study.run()
+        print(f"{strategy}: {result.verdict} ({result.spend.calls} calls)", flush=True)
+
+
+def report(store: str, strategies: list[str]) -> None:
+    for strategy in strategies:
+        data = show_study(store, f"suite {strategy} {SEED}")
+        print(f"\n{strategy}: {data['sentence']}")
+        print(f"{data['evaluations']} evaluations of {data['trials']} prompts, {data['spend']['calls']} calls in all")
+        print("best:", json.dumps(data["best"]["messages"][0]["content"]))
+        before, after = ({row["task"]: row for row in data["test"][role]["tasks"]} for role in ("seed", "chosen"))
+        for name, difference in data["verdict"]["tasks"].items():
+            print(f"  {name:20} {before[name]['mean']:.3f} {after[name]['mean']:.3f}  {_points(difference)}")
+        macro = data["verdict"]["difference"]
+        print(
+            f"  {'macro mean':20} {data['test']['seed']['mean']:.3f} {data['test']['chosen']['mean']:.3f}  {_points(macro)}"
+        )
+        print("  dev:", ", ".join(f"{f['role']} {f['dev']['mean']:.3f}" for f in data["finalists"]))
+
+
+def _points(difference: dict[str, object]) -> str:
+    interval = difference["interval"]
+    return (
+        f"{100 * difference['mean']:+.1f} ({100 * interval['low']:+.1f} to {100 * interval['high']:+.1f}), "
+        f"n = {difference['n']}"
+    )
+
+
+if __name__ == "__main__":
+    command, path, *names = sys.argv[1:]
+    {"run": run, "report": report}[command](path, names or list(STRATEGIES))
