@@ -53,10 +53,8 @@ def report(store: str, strategies: list[str]) -> None:
         before, after = ({row["task"]: row for row in data["test"][role]["tasks"]} for role in ("seed", "chosen"))
         for name, difference in data["verdict"]["tasks"].items():
             print(f"  {name:20} {before[name]['mean']:.3f} {after[name]['mean']:.3f}  {_points(difference)}")
-        macro = data["verdict"]["difference"]
-        print(
-            f"  {'macro mean':20} {data['test']['seed']['mean']:.3f} {data['test']['chosen']['mean']:.3f}  {_points(macro)}"
-        )
+        means = f"{data['test']['seed']['mean']:.3f} {data['test']['chosen']['mean']:.3f}"
+        print(f"  {'macro mean':20} {means}  {_points(data['verdict']['difference'])}")
         print("  dev:", ", ".join(f"{f['role']} {f['dev']['mean']:.3f}" for f in data["finalists"]))
 
 

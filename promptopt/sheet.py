@@ -1,4 +1,4 @@
-"""Form, Pair and Sheet: what an answer to Evaluate asks consists of, and the sheet that it is written on as outcomes come.
+"""Form, Pair and Sheet: what an answer to Evaluate asks consists of, and where its outcomes are written as they come.
 
 A sheet holds one outcome a pair and nothing else, so that its size is that of the answer.
 """
