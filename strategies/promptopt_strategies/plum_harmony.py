@@ -4,6 +4,7 @@ Profiles: as in ``plum.py``. In the released code two slips are known: each segm
 last segment's deletions are remembered. ``reference-code`` has both; a prompt that this leaves empty is drawn again.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -78,7 +79,7 @@ class PlumHarmony(Plum):
             parts = []
             for number, member in enumerate(members):
                 parts.append((yield from self._play(walk, segment(member.phrases, number, self.segments), member, rng)))
-            harmony = walk.editor.make(self._compose(parts), *members)
+            harmony = walk.editor.make(self._compose(parts, members), *members)
             if harmony:
                 harmonies.setdefault(harmony.id, harmony)
         return list(harmonies.values())
@@ -92,11 +93,15 @@ class PlumHarmony(Plum):
             part = yield from walk.editor.edit(part, rng)
         return part
 
-    def _compose(self, parts: Sequence[Draft]) -> Draft:
-        remembered = parts if self.whole_segments else parts[-1:]
+    def _compose(self, parts: Sequence[Draft], members: Sequence[Phrasing]) -> Draft:
+        """Return the segments as one draft, its pool that of all members as the segments' edits changed it."""
+        pool = Counter(united(*(member.pool for member in members)))
+        for part, member in list(zip(parts, members, strict=True))[0 if self.whole_segments else -1 :]:
+            pool.update(part.pool)
+            pool.subtract(member.pool)
         return Draft(
             tuple(phrase for part in parts for phrase in part.phrases),
-            united(*(part.pool for part in remembered)),
+            tuple(pool.elements()),
             tuple(edit for part in parts for edit in part.edits) or ("compose",),
         )
 
