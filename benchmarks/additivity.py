@@ -27,6 +27,7 @@ from promptopt.ledger import Ledger
 from promptopt.strategy import Context
 from promptopt.testing.simulation import World, failing_writer, landscape_scorer, sample_context
 from promptopt_strategies.breeder import Breeder
+from promptopt_strategies.effects import EffectModel, group_of
 from promptopt_strategies.fitting import RIDGE, Record, fit_effects
 from promptopt_strategies.space import Space
 
@@ -51,7 +52,7 @@ def tell(name: str, records: Sequence[Record]) -> None:
     """Print a line about a design."""
     ridge = dict(RIDGE)
     for _ in range(ROUNDS):
-        ridge |= fit_effects(records, ridge=ridge).ridges()
+        ridge |= penalties(fit_effects(records, ridge=ridge))
     model = fit_effects(records, ridge=ridge)
     spread = {group: 1 / math.sqrt(ridge[group]) for group in ("level", "demo", "prompt", "row")}
     means = [fmean(record.scores.values()) for record in records]
@@ -66,6 +67,18 @@ def tell(name: str, records: Sequence[Record]) -> None:
     for effect in model.spreads()[:4]:
         low, middle, high = (100 * value for value in (effect.low, effect.estimate, effect.high))
         print(f"    {effect.choice}: {middle:.1f} points ({low:.1f} to {high:.1f})", flush=True)
+
+
+def penalties(model: EffectModel) -> dict[str, float]:
+    """Return the penalty of each group of columns that its own effects speak for: one over their mean square.
+
+    Reference: MacKay, Neural Computation 4 (1992) 415, section 4.
+    """
+    squares: dict[str, list[float]] = {}
+    for column, place in model.columns.items():
+        square = float(model.weights[place] ** 2 + model.covariance[place, place])
+        squares.setdefault(group_of(column), []).append(square)
+    return {group: min(max(1 / fmean(some), 0.3), 30.0) for group, some in squares.items() if group != "all"}
 
 
 def _held_out(records: Sequence[Record], ridge: dict[str, float]) -> list[float]:

@@ -3,7 +3,7 @@
 It remembers the point behind every prompt it made, so that no prompt is proposed twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -12,7 +12,7 @@ from promptopt.evaluation import Evaluation
 from promptopt.prompt import Candidate
 from promptopt_strategies.design import balanced_points, ideal_point
 from promptopt_strategies.effects import EffectModel
-from promptopt_strategies.fitting import RIDGE, Record, fit_effects, strong_pairs
+from promptopt_strategies.fitting import Record, fit_effects, strong_pairs
 from promptopt_strategies.operators import change_together, crossover, mutate, random_genome, with_level
 from promptopt_strategies.space import Feature, Genome, Space
 
@@ -37,8 +37,6 @@ class Breeder:
     points: dict[str, Genome] = field(default_factory=dict)
     model: EffectModel | None = None
     pairs: int = 0
-    adapt: bool = False
-    ridge: Mapping[str, float] = field(default_factory=lambda: RIDGE)
     _shown: dict[str, tuple[Feature, ...]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -132,13 +130,10 @@ class Breeder:
         if not records:
             self.model = None
             return
-        self.model = fit_effects(records, self.model, self.ridge)
-        if self.adapt:
-            self.ridge = self.model.ridges()
-            self.model = fit_effects(records, self.model, self.ridge)
+        self.model = fit_effects(records, self.model)
         if self.pairs:
             pairs = strong_pairs(records, self.model, self.pairs)
-            self.model = fit_effects(records, self.model, self.ridge, pairs)
+            self.model = fit_effects(records, self.model, pairs=pairs)
 
     def effects(self, best: Candidate) -> tuple[Effect, ...]:
         """Return what the best prompt's changes are worth, how much each choice matters, and every level."""

@@ -28,7 +28,6 @@ Pair = tuple[Column, Column]
 Z_95 = 1.96
 GROUPS = ("all", "row", "prompt", "demo", "pair")
 ALONE = ("demo", "pair")  # what is compared with its absence and not with other levels
-LEAST_RIDGE, MOST_RIDGE = 0.3, 30.0
 
 
 def group_of(column: Column) -> str:
@@ -68,23 +67,6 @@ class EffectModel:
 
     def _pairs_in(self, features: Sequence[Column]) -> list[Column]:
         return [pair_column(pair) for pair in self.pairs if pair[0] in features and pair[1] in features]
-
-    def ridges(self) -> dict[str, float]:
-        """Return the penalty of each group of columns that its own effects speak for (empirical Bayes).
-
-        Reference: MacKay, Neural Computation 4 (1992) 415, section 4.
-        """
-        import numpy as np
-
-        squares = self.weights**2 + np.diag(self.covariance)
-        found: dict[str, list[float]] = {}
-        for column, place in self.columns.items():
-            found.setdefault(group_of(column), []).append(float(squares[place]))
-        return {
-            group: min(max(len(some) / sum(some), LEAST_RIDGE), MOST_RIDGE)
-            for group, some in found.items()
-            if group != "all"
-        }
 
     @on_one_thread
     def draw(self, rng: random.Random, spread: float = 1.0) -> "EffectModel":

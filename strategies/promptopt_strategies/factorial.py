@@ -33,7 +33,6 @@ class Factorial:
         blocks: Different blocks of the design; its prompts take them in turn.
         keep: The share of the design's prompts that have the seed's level of a choice.
         pairs: The most pairs of choices in the model.
-        adapt: Whether the model learns its penalties instead of taking them as given.
         observed: How many of the best observed enter the race.
         predicted: How many of the best predicted enter the race.
         spread: How far predictions are drawn from the best estimate; 1 is Thompson sampling, 0 its mean.
@@ -52,8 +51,7 @@ class Factorial:
     block: int = 6
     blocks: int = 4
     keep: float = 0.3
-    pairs: int = 0
-    adapt: bool = False
+    pairs: int = 8
     observed: int = 3
     predicted: int = 3
     spread: float = 0.3
@@ -82,7 +80,7 @@ class Factorial:
 
     def search(self, context: Context) -> Search[None]:
         """Design, learn, race what was observed against what is predicted, and confirm while the plan lasts."""
-        contest = open_contest(context, Breeder(Space.of(context), pairs=self.pairs, adapt=self.adapt))
+        contest = open_contest(context, Breeder(Space.of(context), pairs=self.pairs))
         yield from self._design(contest)
         yield from self._final(contest)
         yield from self._confirm(contest)

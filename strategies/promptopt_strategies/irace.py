@@ -49,7 +49,6 @@ class IRace:
         observed: How many of the best observed enter the final.
         predicted: How many of the best predicted enter the final.
         pairs: The most pairs of choices that the effect model holds.
-        adapt: Whether the effect model learns its penalties instead of taking them as given.
         leaps: The share of challengers that are the best of a model drawn from what is known (Thompson sampling).
         groups: The share of challengers that differ from the champion in several choices at once.
         group_size: In how many.
@@ -75,7 +74,6 @@ class IRace:
     observed: int = 3
     predicted: int = 2
     pairs: int = 0
-    adapt: bool = False
     leaps: float = 0.0
     groups: float = 0.0
     group_size: int = 3
@@ -105,7 +103,7 @@ class IRace:
 
     def search(self, context: Context) -> Search[None]:
         """Halve, climb, race the final, and climb on with what is left."""
-        contest = open_contest(context, Breeder(Space.of(context), pairs=self.pairs, adapt=self.adapt))
+        contest = open_contest(context, Breeder(Space.of(context), pairs=self.pairs))
         yield from self._halve(contest)
         yield from self._climb(contest, reserve=int(self.reserve * context.evaluations))
         yield from self._final(contest)

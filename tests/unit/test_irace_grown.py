@@ -1,7 +1,6 @@
-"""What irace can do besides its default: written sentences, groups, drawn proposals, pairs, learned penalties."""
+"""What irace can do besides its default: written sentences, groups, drawn proposals, pairs."""
 
 from dataclasses import replace
-from random import Random
 
 import pytest
 
@@ -10,7 +9,6 @@ from promptopt.ids import content_hash
 from promptopt.landscape import Landscape
 from promptopt.testing.simulation import sample_context, simulate
 from promptopt_strategies.consulting import MOST_CHARACTERS
-from promptopt_strategies.fitting import Record, fit_effects
 from promptopt_strategies.irace import IRace
 
 HELPFUL = "Count the nouns before you name the kind."
@@ -116,19 +114,8 @@ class TestProposals:
         assert "draw" in operators
         assert "mutate" not in operators
 
-    @pytest.mark.parametrize("settings", [{"pairs": 6}, {"adapt": True}, {"pairs": 6, "adapt": True, "leaps": 0.5}])
+    @pytest.mark.parametrize("settings", [{"pairs": 6}, {"pairs": 6, "leaps": 0.5}])
     def test_other_models_use_the_plan_too(self, settings):
         result = simulate(IRace(**settings), sample_context(300), Landscape(seed=3))
         assert not result.overspent
         assert result.evaluations > 280
-
-    def test_penalties_follow_the_effects(self):
-        """Where one choice is worth much and the rows are alike, levels are penalised less and rows more."""
-        rng, seen = Random(2), []
-        for number in range(80):
-            levels = {name: rng.choice("ab") for name in ("cue", "role", "care")}
-            chance = 0.95 if levels["cue"] == "a" else 0.1
-            scores = {f"row {row}": float(rng.random() < chance) for row in range(10)}
-            seen.append(Record(f"prompt {number}", tuple(levels.items()), scores))
-        ridges = fit_effects(seen).ridges()
-        assert ridges["row"] > 2.5 > 1 > ridges["level"]
