@@ -11,6 +11,7 @@ the one between the seed and the best prompt that a climb which knows the truth 
 import json
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from promptopt.landscape import SHAPES, Landscape
 from promptopt.registry import configure
 from promptopt.statistics import paired_difference
 from promptopt.testing.simulation import sample_context, simulate
+from promptopt.testing.writer import scripted_writer
 from promptopt_strategies.operators import mutate, random_genome
 from promptopt_strategies.space import Space
 
@@ -47,7 +49,8 @@ def search(shape: str, plan: int, seed: int, spec: str) -> dict[str, object]:
     name, _, settings = spec.partition(":")
     strategy = configure(name, settings=dict(item.split("=") for item in filter(None, settings.split(","))))
     world, context = Landscape(next(s for s in SHAPES if s == shape), seed), sample_context(plan, seed=seed)
-    result = simulate(strategy, context, world)
+    context = replace(context, answers=frozenset({"write"}))  # by a scripted model that draws from twelve sentences
+    result = simulate(strategy, context, world, scripted_writer(seed=seed))
     return {
         "shape": shape,
         "plan": plan,

@@ -55,7 +55,7 @@ def wanted_tag(text: str) -> str:
 
 @dataclass(frozen=True)
 class Rewriter:
-    """Writes what a meta-prompt asks for: rewrites of the text shown in tags, or remarks on it.
+    """Writes what a meta-prompt asks for: rewrites of the text shown in tags, sentences for it, or remarks on it.
 
     Args:
         pool: The sentences that it knows; a rewrite puts one in, exchanges one for another, or drops one.
@@ -72,7 +72,7 @@ class Rewriter:
             return f"[{self._rewrite(current, rng)}]"
         if not tag:
             return self._rewrite(current, rng)
-        write = self._remark if tag in _REMARK_TAGS else self._rewrite
+        write = self._sentence if tag == "sentence" else self._remark if tag in _REMARK_TAGS else self._rewrite
         return "\n".join(f"<{tag}>{write(current, rng)}</{tag}>" for _ in range(_wanted_count(text)))
 
     def _rewrite(self, current: str, rng: random.Random) -> str:
@@ -85,6 +85,9 @@ class Rewriter:
         if move > 0.2 or not others:
             others.insert(rng.randint(0, len(others)), rng.choice(fresh))
         return " ".join(filter(None, [first, *others]))
+
+    def _sentence(self, current: str, rng: random.Random) -> str:
+        return rng.choice([sentence for sentence in self.pool if sentence not in current] or list(self.pool))
 
     def _remark(self, current: str, rng: random.Random) -> str:
         del current

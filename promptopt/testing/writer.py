@@ -62,6 +62,8 @@ class ScriptedWriter:
             return "".join(f"<reason>The prompt lacks: {rng.choice(self.edits)}</reason>\n" for _ in range(wanted))
         if ask.purpose == "edit":
             return "\n".join(f"<task>{self._edit(_current(text), rng)}</task>" for _ in range(wanted))
+        if ask.purpose == "sentence":
+            return "\n".join(f"<sentence>{rng.choice(self.edits)}</sentence>" for _ in range(wanted))
         if ask.purpose == "propose":
             edited = self._edit(_mixed(_history(text) or [text], rng), rng)
             return f"[{edited}]" if "square brackets" in text else f"<text>{edited}</text>"

@@ -61,7 +61,7 @@ def _demo_sets(space: Space, model: EffectModel) -> Iterator[tuple[int, ...]]:
 
     groups = [sorted(group, key=lambda number: (-worth(number), number)) for group in space.groups]
     groups.sort(key=lambda group: -worth(group[0]))
-    turns = [group[turn] for turn in range(max(map(len, groups))) for group in groups if turn < len(group)]
+    turns = [group[turn] for turn in range(max(map(len, groups), default=0)) for group in groups if turn < len(group)]
     for wanted in DEMO_COUNTS:
         taken: list[int] = []
         for number in turns:

@@ -33,7 +33,7 @@ class IRace:
     The effect model is fitted to all calls made so far. It proposes and explains (the effects of Recommend), and it
     never decides untested.
 
-    Asks: Evaluate only, in blocks; the plan is used up to less than a block.
+    Asks: Evaluate, in blocks, until less than a block of the plan is left; one Write for each of the critiques.
 
     Args:
         evaluations_a_prompt: Draw one random prompt for so many evaluations of the plan.
@@ -98,7 +98,7 @@ class IRace:
         require_at_most(self, 1, "cross", "reserve", "leaps", "groups")
 
     def estimate(self, context: Context) -> Estimate:
-        """Return the whole plan: it is all used."""
+        """Return the whole plan, which is all used, and the critiques."""
         return Estimate(context.evaluations, writes=self.critiques if _may_consult(context) else 0)
 
     def search(self, context: Context) -> Search[None]:

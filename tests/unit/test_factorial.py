@@ -82,6 +82,10 @@ class TestSearch:
         context = sample_context(300, editable=())
         assert simulate(Factorial(), context, by_cue).best.prompt.id == context.seeds[0].id
 
+    def test_nothing_to_demonstrate_with_is_no_hindrance(self):
+        result = simulate(Factorial(), replace(sample_context(300), pool=()), by_cue)
+        assert result.evaluations > 280
+
     @pytest.mark.parametrize("settings", [{"block": 0}, {"share": 1.5}, {"spread": math.nan}])
     def test_settings_without_sense_are_refused(self, settings):
         with pytest.raises(ConfigError):

@@ -7,6 +7,7 @@ import pytest
 from promptopt.ask import Evaluate, Write, Written
 from promptopt.ids import content_hash
 from promptopt.landscape import Landscape
+from promptopt.testing.replay import resume_each, run_whole
 from promptopt.testing.simulation import sample_context, simulate
 from promptopt_strategies.consulting import MOST_CHARACTERS
 from promptopt_strategies.irace import IRace
@@ -76,6 +77,12 @@ class TestWrittenSentences:
         assert IRace(critiques=3).estimate(context).writes == 0
         plain = simulate(IRace(), context, knowing)
         assert [ask.fingerprint() for ask in result.asks] == [ask.fingerprint() for ask in plain.asks]
+
+    def test_a_study_stopped_anywhere_ends_in_the_same_journal(self, tmp_path):
+        strategy = IRace(critiques=2, leaps=0.2, groups=0.2, pairs=4)
+        whole = run_whole(strategy, tmp_path, 60)
+        assert "write" in whole
+        assert set(resume_each(strategy, tmp_path, 60)) == {whole}
 
     def test_useless_replies_change_nothing(self):
         long = "x" * (MOST_CHARACTERS + 1)
