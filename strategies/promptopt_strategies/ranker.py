@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from promptopt.ask import Effect
 from promptopt.evaluation import Evaluation
 from promptopt_strategies.corpus import Component
+from promptopt_strategies.threads import on_one_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +79,7 @@ class Ranker:
         """Return what the bare prompt should score on the questions of a batch."""
         return self.weights["batch", batch]
 
+    @on_one_thread
     def draw(self, rng: Random) -> "Ranker":
         """Return a ranker with weights drawn from what is known of them (Thompson sampling)."""
         normal = NormalDist()
@@ -140,6 +142,7 @@ class Scores:
         return {prompt_id: round(total / n, 9) for prompt_id, (total, n) in sums.items()}
 
 
+@on_one_thread
 def fit_ranker(truths: Sequence[Truth], corpus: Sequence[Component] = ()) -> Ranker:
     """Fit the model by ridge regression: each weight is drawn to 0 as far as its expected size says.
 
