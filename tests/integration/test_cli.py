@@ -319,3 +319,32 @@ def test_guards_are_switched_by_option_and_by_file(cli: Cli, data: str, tmp_path
     file.write_text(head + '[guards]\nlanguage = "no"\n', encoding="utf-8")
     wrong = cli("optimize", str(file), "--study", "four")
     assert (wrong.code, "[guards] language = 'no' must be true or false" in wrong.err) == (2, True)
+
+
+def test_a_suite_of_tasks_shares_one_system_text(cli: Cli, tmp_path: Path) -> None:
+    words = ("--model", "simulated:additive", "--strategy", "sprig-beam", "-n", "200", "--study", "both")
+    ran = cli("optimize", "--task", "plural", "--task", "antonym", *words)
+    assert ran.code == 0, ran.err
+    assert re.search("640 held-out examples of 2 tasks|n = 640 of 2 tasks", " ".join(ran.out.split()))
+    assert re.search(r"^plural +0\.\d+ +0\.\d+ +[+-]\d+\.\d points", ran.out, re.MULTILINE)
+    (tmp_path / "both.toml").write_text('[task]\ntasks = ["plural", "antonym"]\n[strategy]\nname = "sprig-beam"\n')
+    again = cli("optimize", "both.toml", *words[:2], *words[4:])
+    assert again.code == 0, again.err  # the same study, which is finished
+    assert cli("resume", "both").code == 0
+    sent = json.loads(cli("export", "both", "--form", "openai").out)
+    assert [message["role"] for message in sent["messages"]] == ["system"]
+    assert cli("evaluate", "--task", "plural", "--task", "antonym", *words[:2]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("plural", "--task", "antonym"), "two sources, plural and --task antonym"),
+        (("--task", "plural", "--task", "plural"), "two tasks are called plural"),
+        (("--task", "plural", "--task", "antonym", "--prompt", "Do it."), "prompt belongs to one task"),
+        (("--task", "plural", "--task", "antonym", "--strategy", "irace"), "--strategy sprig-beam or sprig-ga"),
+    ],
+)
+def test_what_does_not_make_a_suite_is_said_in_a_sentence(cli: Cli, words: tuple[str, ...], says: str) -> None:
+    ran = cli("optimize", *words, "--model", "simulated:additive")
+    assert (ran.code, says in ran.err) == (2, True), ran.err

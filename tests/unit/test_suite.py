@@ -14,10 +14,12 @@ from promptopt.config import ModelSpec, StrategySpec, StudySpec, TaskSpec, read_
 from promptopt.errors import ConfigError
 from promptopt.evaluation import Evaluation, Outcome
 from promptopt.example import Dataset, Example, by_task
+from promptopt.guards import Guards
 from promptopt.layout import chat_layout, completion_layout
 from promptopt.metric import Score
 from promptopt.prompt import Demo, Prompt
 from promptopt.report import show_study
+from promptopt.statistics import Interval, macro_difference, mean_of_means, paired_difference
 from promptopt.store.store import Store
 from promptopt.suite import Suite
 from promptopt.task import Decoding, Task
@@ -278,3 +280,34 @@ class TestFiles:
 def test_an_old_layout_of_chat_is_no_part_of_a_suite() -> None:
     assert "layout" not in suite().seeds[0].parts
     assert suite().seeds[0].scope("toy").layout == chat_layout({"input": "Item"})
+
+
+class TestIntervals:
+    PAIRS = ([(0.0, 1.0)] * 9 + [(1.0, 0.0)] * 3 + [(1.0, 1.0)] * 28, [(0.0, 1.0)] * 2 + [(0.0, 0.0)] * 18)
+
+    def test_one_task_has_its_own_interval(self) -> None:
+        assert macro_difference(self.PAIRS[:1]) == paired_difference(self.PAIRS[0])
+        assert macro_difference([]) == paired_difference([])
+        assert mean_of_means([(0.3, Interval(0.1, 0.6))]) == Interval(0.1, 0.6)
+
+    def test_distances_to_the_bounds_add_as_errors_do(self) -> None:
+        found = mean_of_means([(0.5, Interval(0.2, 0.9)), (0.1, Interval(-0.3, 0.4))])
+        assert found.low == pytest.approx(0.3 - (0.3**2 + 0.4**2) ** 0.5 / 2)
+        assert found.high == pytest.approx(0.3 + (0.4**2 + 0.3**2) ** 0.5 / 2)
+
+    def test_the_p_value_agrees_with_the_interval(self) -> None:
+        for wins in range(12):
+            found = macro_difference([[(0.0, 1.0)] * wins + [(1.0, 1.0)] * 40, self.PAIRS[0]])
+            assert (found.p_value < 0.05) == (not found.interval.holds(0.0))
+
+    def test_wins_and_losses_are_those_of_all_tasks(self) -> None:
+        found = macro_difference(self.PAIRS)
+        assert (found.n, found.wins, found.losses, found.ties) == (60, 11, 3, 46)
+        assert found.mean == pytest.approx((6 / 40 + 2 / 20) / 2)
+
+
+def test_guards_read_every_prompt_of_a_suite() -> None:
+    made = suite()
+    guards = Guards(seeds=made.seeds, fields=made.fields, rows=made.dataset.search, pool=made.dataset.pool)
+    assert guards.refusal(made.seeds[0].replace(system="Be careful.")) == ""
+    assert guards.refusal(made.seeds[0].replace(system="See www.example.com first.")).startswith("urls")
