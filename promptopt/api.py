@@ -57,6 +57,8 @@ class Options(TypedDict, total=False):
     strategy: str
     profile: str
     settings: Mapping[str, Any]
+    then: str
+    share: float
     budget: Budget | int
     name: str
     seed: int
@@ -305,7 +307,7 @@ def _refuse_strange(data: Data | Task, options: Options) -> None:
             raise UnknownNameError("option of optimize", name, Options.__annotations__)
         if isinstance(data, Task) and name in ("prompt", "metric", "columns"):
             raise ConfigError(f"{name}: a Task brings its own; change the Task, or give the data instead of it.")
-    for name in ("model", "strategy", "profile", "store"):
+    for name in ("model", "strategy", "profile", "then", "store"):
         if not isinstance(value := options.get(name, ""), str):
             raise ConfigError(f"{name} = {value!r} must be text.")
     budget = options.get("budget", DEFAULT_EVALUATIONS)
@@ -334,6 +336,8 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
             options.get("strategy", StrategySpec.name),
             options.get("profile", StrategySpec.profile),
             options.get("settings", {}),
+            options.get("then"),
+            options.get("share", StrategySpec.share),
         ),
         budget=_budget_of(options.get("budget", DEFAULT_EVALUATIONS)),
         name=options.get("name"),

@@ -12,6 +12,7 @@ from promptopt.duel import Duel, Preference
 from promptopt.errors import StrategyError
 from promptopt.evaluation import Evaluation
 from promptopt.example import Example
+from promptopt.guards import Guards
 from promptopt.ids import content_hash
 from promptopt.layout import Message
 from promptopt.prompt import Candidate
@@ -92,7 +93,8 @@ class Evaluate(Ask[Evaluated]):
 
     Args:
         candidates: Different prompts.
-        examples: Different examples, of the ones the context shows.
+        examples: Different examples, of the ones the context shows: those to search on, or such of the pool as none of
+            the candidates shows.
         purpose: What it is for (``screen``, ``race``, ...), for the report.
         repeat: Which independent draw is wanted, from 0, of a model that samples.
     """
@@ -110,6 +112,11 @@ class Evaluate(Ask[Evaluated]):
         object.__setattr__(self, "examples", tuple(examples))
         object.__setattr__(self, "purpose", purpose)
         object.__setattr__(self, "repeat", repeat)
+
+    def pairs(self, guards: Guards) -> set[tuple[str, str, int]]:
+        """Return what it takes of a plan, if it is new: each prompt that is not refused, on each example, in this draw."""
+        admitted = [candidate.id for candidate in self.candidates if not guards.refusal(candidate.prompt)]
+        return {(prompt_id, example.id, self.repeat) for prompt_id in admitted for example in self.examples}
 
     def payload(self) -> Any:
         """Return the two id lists, and the draw if it is not the first."""

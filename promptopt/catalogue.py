@@ -14,12 +14,13 @@ from typing import Any
 
 from promptopt.backends.address import open_backend
 from promptopt.backends.base import Request
+from promptopt.docstring import Docstring
 from promptopt.errors import ConfigError, PromptOptError, StrategyError
 from promptopt.example import Example
 from promptopt.layout import Message
 from promptopt.plugins import load_task, ready_task_names
 from promptopt.registry import configure, find_strategy, strategy_names
-from promptopt.settings import settings_of
+from promptopt.settings import describe_settings, settings_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -32,10 +33,16 @@ EXTRAS = {
     "optuna": "optuna",
     "vllm": "vllm",
 }
+PROFILES = {
+    "recommended": "what we advise, and the defaults",
+    "paper": "as the paper sets it",
+    "reference-code": "as the authors' code does it, which is not always what their paper says",
+    "quick": "for a first look",
+}
 
 
 def describe_strategies(name: str | None = None) -> list[dict[str, Any]]:
-    """Return the installed strategies, or one: what it is, needs, profiles and settings.
+    """Return the installed strategies, or one: what its docstring says, needs, profiles and settings.
 
     Among all of them, one that cannot be imported says so in place of what it is.
 
@@ -50,18 +57,34 @@ def describe_strategies(name: str | None = None) -> list[dict[str, Any]]:
         try:
             described.append(_described(known))
         except StrategyError as error:
-            described.append({"name": known, "what": str(error), "needs": [], "version": "", "profiles": {}})
+            described.append({"name": known, "what": str(error), "needs": [], "version": "", "profiles": []})
     return described
 
 
 def _described(name: str) -> dict[str, Any]:
-    strategy = find_strategy(name)
+    strategy, said = configure(name), Docstring.of(find_strategy(name))
     return {
         "name": name,
-        "what": (strategy.__doc__ or "").strip().split("\n")[0],
+        "what": said.summary,
+        "about": said.body,
+        "asks": said.sections.get("Asks", ""),
+        "reference": said.sections.get("Reference", ""),
         "needs": sorted(strategy.needs),
+        "control": strategy.control,
         "version": strategy.version,
-        "profiles": {profile: settings_of(configure(name, profile)) for profile in strategy.profiles},
+        "settings": [
+            {"setting": setting, **told, "meaning": said.arguments.get(setting, "")}
+            for setting, told in describe_settings(strategy).items()
+        ],
+        "profiles": [
+            {
+                "profile": profile,
+                "what": PROFILES.get(profile, "another set"),
+                "settings": settings_of(configure(name, profile)),
+                "changes": dict(changes),
+            }
+            for profile, changes in strategy.profiles.items()
+        ],
     }
 
 

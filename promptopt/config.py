@@ -79,11 +79,21 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class StrategySpec:
-    """Which strategy, in which profile, with which settings exchanged."""
+    """Which strategy, in which profile, with which settings exchanged.
+
+    Args:
+        name: The strategy.
+        profile: One of its named sets of settings.
+        settings: Those to exchange; the second strategy's begin with ``then.``.
+        then: A strategy that goes on from the best that the first has found; none if left out.
+        share: The first one's share of the plan, where there is a second.
+    """
 
     name: str = DEFAULT_STRATEGY
     profile: str = "recommended"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    then: str | None = None
+    share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -194,7 +204,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]",
               "optimizer_price": "two numbers such as [0.15, 0.6]"},
-    "strategy": {"name": "text", "profile": "text", "settings": "a table"},
+    "strategy": {"name": "text", "profile": "text", "settings": "a table", "then": "text", "share": "a number"},
     "budget": {
         "evaluations": "a whole number", "calls": "a whole number", "tokens": "a whole number", "usd": "a number",
         "seconds": "a number", "labels": "a whole number",

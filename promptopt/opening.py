@@ -11,7 +11,7 @@ from promptopt.backends.address import open_backend
 from promptopt.backends.base import Backend
 from promptopt.budget import Prices
 from promptopt.catalogue import embedded_file
-from promptopt.config import StudySpec
+from promptopt.config import StrategySpec, StudySpec
 from promptopt.errors import ConfigError, StudyMismatchError
 from promptopt.ids import content_hash
 from promptopt.prices import find_prices
@@ -20,12 +20,15 @@ from promptopt.registry import configure
 from promptopt.settings import settings_of
 from promptopt.store.rows import StudyRow
 from promptopt.store.store import Store
+from promptopt.strategy import Strategy, packages_of
 from promptopt.study import Setup
 from promptopt.task import Task
+from promptopt.then import Then
 
 Download = Callable[[str, int, int], None]
 
 FORK_SEEDS = 3
+THEN = "then."  # before the names of the second strategy's settings
 OWN_MACHINE = ("embedded:", "simulated:", "vllm:")
 
 
@@ -41,7 +44,7 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     Raises:
         ConfigError: A setting is wrong, a key is missing, or money is capped and a price is not known.
     """
-    strategy = configure(spec.strategy.name, spec.strategy.profile, spec.strategy.settings)
+    strategy = _strategy(spec.strategy)
     for address in (spec.model.task, spec.model.optimizer or ""):
         if address.startswith("embedded:"):
             embedded_file(address.removeprefix("embedded:"), download)
@@ -53,6 +56,16 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     return Setup(
         task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices, spec.min_valid, spec.guards
     )
+
+
+def _strategy(spec: StrategySpec) -> Strategy:
+    """Return the strategy of a spec, or two of them, one after the other."""
+    if not spec.then:
+        return configure(spec.name, spec.profile, spec.settings)
+    later = {name: value for name, value in spec.settings.items() if name.startswith(THEN)}
+    now = {name: value for name, value in spec.settings.items() if name not in later}
+    second = configure(spec.then, settings={name.removeprefix(THEN): value for name, value in later.items()})
+    return Then(configure(spec.name, spec.profile, now), second, spec.share)
 
 
 def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Prices]:
@@ -153,7 +166,7 @@ def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
 
 
 def _versions(setup: Setup) -> dict[str, str]:
-    names = ("promptopt", "numpy", "sqlalchemy")
+    names = ("promptopt", "numpy", "sqlalchemy", *packages_of(setup.strategy))
     strategy = {setup.strategy.name: setup.strategy.version}
     return {"python": platform.python_version(), **{name: version(name) for name in names}, **strategy}
 

@@ -84,6 +84,10 @@ class Prompt:
         """Return this prompt with some parts exchanged."""
         return Prompt({**self.parts, **parts})
 
+    def shows(self, example: Example) -> bool:
+        """Say whether this example stands among the demonstrations, whatever its answer there."""
+        return any(demo.inputs == example.inputs for demo in self.demos)
+
     def scope(self, name: str) -> "Prompt":
         """Return one prompt of several: the parts named ``name/...``, and those without a scope, which all share."""
         head = name + "/"

@@ -26,6 +26,12 @@ def settings_of(strategy: Strategy) -> dict[str, Any]:
     return {f.name: _plain(getattr(strategy, f.name)) for f in fields(strategy)}  # type: ignore[arg-type]  # a Strategy is a dataclass by contract
 
 
+def describe_settings(strategy: Strategy) -> dict[str, dict[str, Any]]:
+    """Return for each setting of a strategy its type in words and the value it has."""
+    hints = typing.get_type_hints(type(strategy))
+    return {name: {"type": _spell(hints[name]), "default": value} for name, value in settings_of(strategy).items()}
+
+
 def read_settings(strategy: type[Named], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings in the types of a dataclass's fields, such as a strategy's; texts such as ``"4"`` are read.
 
@@ -154,4 +160,6 @@ def _spell(hint: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Strategy):
+        return {"name": value.name, "version": value.version, **settings_of(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from promptopt.ask import Ask, Search
+from promptopt.ask import Ask, Evaluate, Search
 from promptopt.errors import StrategyError
 from promptopt.example import Example
 from promptopt.guards import Guards
@@ -71,6 +71,22 @@ class Context:
             raise StrategyError("the segmenter of the context loses text; its pieces joined must give the text back.")
         return pieces
 
+    def fault(self, ask: Evaluate) -> str:
+        """Say what the contract forbids about this ask; empty where it may be answered.
+
+        Rows of the pool may be asked for by prompts that do not show them, so that what comes may become a
+        demonstration; all other scoring is on the rows to search on.
+        """
+        if not ask.candidates or not ask.examples:
+            return "evaluates nothing"
+        search, pool = ({example.id for example in part} for part in (self.search, self.pool))
+        for example in (e for e in ask.examples if e.id not in search):
+            if example.id not in pool:
+                return f"names an example outside the training rows ({example.id})"
+            if any(candidate.prompt.shows(example) for candidate in ask.candidates):
+                return f"scores a prompt on a row that it shows ({example.id})"
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -91,16 +107,28 @@ class Estimate:
 class Strategy(Protocol):
     """The search algorithm: a frozen dataclass of settings with a generator method.
 
-    ``name`` is how people call it; ``version`` changes whenever it would ask differently; ``needs`` are the asks
-    it cannot do without; ``control`` marks a baseline; ``profiles`` are named sets of its settings. It may have
-    ``uses``: the asks that it makes only where the context says that somebody can answer them.
+    ``profiles`` are named sets of its settings. All but ``Then`` have the other four as attributes of the class. It may
+    have ``uses``, the asks that it makes only where the context says that somebody can answer them, and ``packages``,
+    the libraries that it leaves decisions to, whose versions the study records.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[str]
-    needs: ClassVar[frozenset[Need]]
-    control: ClassVar[bool]
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+
+    @property
+    def version(self) -> str:
+        """A word that changes whenever it would ask differently."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The asks that it cannot do without."""
+
+    @property
+    def control(self) -> bool:
+        """Whether it is a baseline."""
 
     def search(self, context: Context) -> Search[None]:
         """Search for better prompts, by asks."""
@@ -113,6 +141,11 @@ def asks_of(strategy: Strategy) -> frozenset[Need]:
     """Return the asks that a strategy may make: those it needs, and those it uses where it can."""
     uses: frozenset[Need] = getattr(strategy, "uses", frozenset())
     return strategy.needs | uses
+
+
+def packages_of(strategy: Strategy) -> tuple[str, ...]:
+    """Return the libraries that a strategy leaves decisions to; most name none."""
+    return tuple(getattr(strategy, "packages", ()))
 
 
 @dataclass

@@ -285,19 +285,12 @@ class Study:
 
     def _plan(self, number: int, asks: Mapping[str, Ask[Any]]) -> None:
         """Hold the asks against the contract and against what the plan has left."""
-        known = {example.id for example in self.setup.task.dataset.search}
-        wanted = set(self._tally.consumed)
+        wanted, context = set(self._tally.consumed), self.setup.context
         for ask in asks.values():
-            if not isinstance(ask, Evaluate):
-                continue
-            if not ask.candidates or not ask.examples:
-                raise StrategyError(f"{self.setup.strategy.name}: ask {number} evaluates nothing.")
-            if strange := [example for example in ask.examples if example.id not in known]:
-                raise StrategyError(
-                    f"{self.setup.strategy.name}: ask {number} names an example outside the search split "
-                    f"({strange[0].id})."
-                )
-            wanted |= self._tally.cost(ask)
+            if isinstance(ask, Evaluate):
+                if fault := context.fault(ask):
+                    raise StrategyError(f"{self.setup.strategy.name}: ask {number} {fault}.")
+                wanted |= ask.pairs(self.setup.guards)
         if len(wanted) > self.setup.plan:
             raise SearchEndedError("the plan is used")
 

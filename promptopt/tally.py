@@ -13,8 +13,6 @@ from promptopt.prompt import Candidate
 from promptopt.store.rows import TrialRow
 from promptopt.store.store import Store
 
-Consumed = set[tuple[str, str, int]]
-
 
 class Tally:
     """The trials of one study.
@@ -28,7 +26,7 @@ class Tally:
     def __init__(self, store: Store, study_id: int, guards: Guards) -> None:
         self.trials: dict[str, TrialRow] = {}
         self.evaluations: dict[str, Evaluation] = {}
-        self.consumed: Consumed = set()
+        self.consumed: set[tuple[str, str, int]] = set()
         self._store = store
         self._study_id = study_id
         self._guards = guards
@@ -45,18 +43,13 @@ class Tally:
         """Whether the search proposes nothing but prompts that are refused, which might go on for ever."""
         return self._refused_in_a_row >= MOST_IN_A_ROW
 
-    def cost(self, ask: Evaluate) -> Consumed:
-        """Return the pairs of prompt, example and draw that an ask takes of the plan, if they are new."""
-        admitted = [candidate for candidate in ask.candidates if not self._guards.refusal(candidate.prompt)]
-        return {(candidate.id, example.id, ask.repeat) for candidate in admitted for example in ask.examples}
-
     def take(self, ask: Evaluate, evaluations: Sequence[Evaluation]) -> None:
         """Add what an Evaluate brought.
 
         Commits:
             The trials that are new, with their prompts.
         """
-        self.consumed |= self.cost(ask)
+        self.consumed |= ask.pairs(self._guards)
         fresh = []
         for candidate, evaluation in zip(ask.candidates, evaluations, strict=True):
             before = self.evaluations.get(candidate.id)

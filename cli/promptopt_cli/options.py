@@ -37,6 +37,10 @@ Profile = Annotated[str | None, typer.Option("--profile", help="A named set of t
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="One setting of the strategy, e.g. width=4; may be repeated.")
 ]
+Then = Annotated[
+    str | None, typer.Option("--then", help="A second strategy, which goes on from the best; --set then.NAME=VALUE.")
+]
+Share = Annotated[float | None, typer.Option("--share", help="The first strategy's share of the plan [0.5].")]
 Evaluations = Annotated[
     int | None, typer.Option("--evaluations", "-n", help="The plan: how many prompt-example pairs the search scores.")
 ]

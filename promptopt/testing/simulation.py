@@ -92,7 +92,7 @@ class World:
     write: WriteText
     plan: int
     guards: Guards = field(default_factory=Guards)
-    consumed: set[tuple[str, str]] = field(default_factory=set)
+    consumed: set[tuple[str, str, int]] = field(default_factory=set)
     refused_in_a_row: int = 0
 
     def affords(self, ask: Ask[Any]) -> bool:
@@ -131,10 +131,9 @@ class World:
         """Evaluations that the plan has left."""
         return self.plan - len(self.consumed)
 
-    def _cost(self, ask: Ask[Any]) -> set[tuple[str, str]]:
-        asks = [inner for _, inner in flatten(ask, "") if isinstance(inner, Evaluate)]
-        admitted = [(c, a.examples) for a in asks for c in a.candidates if not self.guards.refusal(c.prompt)]
-        return {(candidate.id, example.id) for candidate, examples in admitted for example in examples}
+    def _cost(self, ask: Ask[Any]) -> set[tuple[str, str, int]]:
+        asks = [inner for _, inner in flatten(ask, "")]
+        return {pair for inner in asks if isinstance(inner, Evaluate) for pair in inner.pairs(self.guards)}
 
     def _evaluate(self, candidate: Candidate, examples: Sequence[Example]) -> Evaluation:
         if why := self.guards.refusal(candidate.prompt):

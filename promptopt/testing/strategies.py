@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import FrozenInstanceError, asdict, fields, replace
 from importlib import import_module
 from itertools import cycle
@@ -138,11 +137,10 @@ class StrategyContract:
         assert set(journals) == {whole}
 
     def test_asks_are_not_empty_and_name_only_what_is_known(self) -> None:
-        """Every Evaluate names different prompts and different search examples; dev and test are out of sight."""
+        """Every Evaluate names different prompts and different training rows, and none of its prompts shows one."""
         context = self._context(PLAN)
-        known = {example.id for example in context.search}
         for ask in self._simulate(PLAN).simple_asks:
-            _check_ask(ask, known)
+            _check_ask(ask, context)
 
     def test_asks_only_for_what_it_declares(self) -> None:
         """An ask that needs somebody to answer stands in ``needs``."""
@@ -288,19 +286,17 @@ def _fingerprints(simulation: Simulation) -> list[str]:
     return [ask.fingerprint() for ask in simulation.asks]
 
 
-def _check_ask(ask: Ask[Any], known: AbstractSet[str]) -> None:
+def _check_ask(ask: Ask[Any], context: Context) -> None:
     if isinstance(ask, Evaluate):
-        assert ask.candidates
-        assert ask.examples
+        assert context.fault(ask) == ""
         assert len({candidate.id for candidate in ask.candidates}) == len(ask.candidates)
         assert len({example.id for example in ask.examples}) == len(ask.examples)
-        assert {example.id for example in ask.examples} <= known
     if isinstance(ask, Write):
         assert ask.n >= 1
         assert ask.messages[-1].content.strip()
     if isinstance(ask, Compare):
         assert ask.duels
-        assert {duel.example.id for duel in ask.duels} <= known
+        assert {duel.example.id for duel in ask.duels} <= {example.id for example in context.search}
     if isinstance(ask, Embed):
         assert ask.texts
 

@@ -30,15 +30,20 @@ def random_demos(space: Space, rng: random.Random) -> tuple[int, ...]:
     """Draw demonstrations: a random number of them, the targets in turn where they are a closed set."""
     if not space.max_demos:
         return space.seed_points[0].demos
-    groups = [rng.sample(group, len(group)) for group in space.groups]
-    rng.shuffle(groups)
-    turns = [group[turn] for turn in range(max(map(len, groups), default=0)) for group in groups if turn < len(group)]
+    turns = in_turn(space, rng)
     wanted = min(rng.choice(DEMO_COUNTS), space.max_demos)
     drawn: list[int] = []
     for number in turns:
         if len(drawn) < wanted and space.fits([*drawn, number]):
             drawn.append(number)
     return tuple(rng.sample(drawn, len(drawn)))
+
+
+def in_turn(space: Space, rng: random.Random) -> list[int]:
+    """Return the whole shelf shuffled, the targets in turn where they are a closed set."""
+    groups = [rng.sample(group, len(group)) for group in space.groups]
+    rng.shuffle(groups)
+    return [group[turn] for turn in range(max(map(len, groups), default=0)) for group in groups if turn < len(group)]
 
 
 def mutate(space: Space, rng: random.Random, genome: Genome, demo_share: float = 0.5, double: float = 0.3) -> Genome:

@@ -35,6 +35,8 @@ def optimize(
     strategy: o.StrategyName = None,
     profile: o.Profile = None,
     set_: o.Settings = None,
+    then: o.Then = None,
+    share: o.Share = None,
     evaluations: o.Evaluations = None,
     max_calls: o.MaxCalls = None,
     max_tokens: o.MaxTokens = None,
@@ -79,7 +81,7 @@ def optimize(
     spec = o.with_model(
         spec, task=model, optimizer=optimizer, price=price, optimizer_price=optimizer_price, options=model_option
     )
-    spec = o.with_strategy(spec, set_, name=strategy, profile=profile)
+    spec = o.with_strategy(spec, set_, name=strategy, profile=profile, then=then, share=share)
     spec = o.with_budget(
         spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
     )
