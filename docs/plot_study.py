@@ -17,7 +17,7 @@ def plot(path, name):
         row = store.study(name)
         first, best, means = history(store, row)
     spec, summary = row.config["spec"], row.summary
-    plan = max([*first.values(), 1])
+    plan = summary["evaluations"]
 
     def at(x, y):
         across, down = x / plan * (WIDTH - LEFT - RIGHT), (1 - y) * (HEIGHT - TOP - BOTTOM)

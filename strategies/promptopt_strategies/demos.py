@@ -136,12 +136,19 @@ class Demos:
         for turn in count():
             left = run.board.remaining
             entrants = distinct([*entrants, *self._draw(run, context.rng("sets", turn), self.sets or left // 15)])
-            course = run.rows if self.race else run.rows[: left // len(entrants)]
-            ranking = yield from run.board.race(entrants, course, self.block, DROP if self.race else NEVER)
-            yield Recommend(ranking.candidates, "rank", tuple(map(run.board.mean, ranking.candidates)))
-            entrants = ranking.candidates[:2]
+            entrants = yield from self._race(run, entrants)
             if not self.race or run.board.remaining in range(self.block) or run.board.remaining == left:
                 break
+
+    def _race(self, run: _Run, entrants: Sequence[Candidate]) -> Search[tuple[Candidate, ...]]:
+        """Race over courses of growing length, which costs what the longest does, and return the best two."""
+        course = run.rows if self.race else run.rows[: run.board.remaining // len(entrants)]
+        ranking, length = tuple(entrants), self.block
+        while length < 2 * len(course):
+            found = yield from run.board.race(entrants, course[:length], self.block, DROP if self.race else NEVER)
+            ranking, length = found.candidates, 2 * length
+            yield Recommend(ranking, "rank", tuple(map(run.board.mean, ranking)))
+        return ranking[:2]
 
     def _look(self, run: _Run) -> Search[tuple[Candidate, ...]]:
         """Score what needs no search: the seeds, the first one without demonstrations, and the teacher, on a block."""
