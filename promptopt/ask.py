@@ -114,7 +114,7 @@ class Evaluate(Ask[Evaluated]):
         object.__setattr__(self, "repeat", repeat)
 
     def pairs(self, guards: Guards) -> set[tuple[str, str, int]]:
-        """Return what it takes of a plan, if it is new: each prompt that is not refused, on each example, in this draw."""
+        """Return what it takes of a plan, if it is new: each prompt that is not refused, on each example."""
         admitted = [candidate.id for candidate in self.candidates if not guards.refusal(candidate.prompt)]
         return {(prompt_id, example.id, self.repeat) for prompt_id in admitted for example in self.examples}
 

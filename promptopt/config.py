@@ -19,6 +19,7 @@ DEFAULT_MODEL = "embedded:"
 DEFAULT_STRATEGY = "irace"
 DEFAULT_STORE = "promptopt.db"
 DEFAULT_EVALUATIONS = 300
+DEFAULT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,13 @@ class StrategySpec:
     profile: str = "recommended"
     settings: Mapping[str, Any] = field(default_factory=dict)
     then: str | None = None
-    share: float = 0.5
+    share: float = DEFAULT_SHARE
+
+    def __post_init__(self) -> None:
+        if self.then is None and self.share != DEFAULT_SHARE:
+            raise ConfigError(
+                f"share = {self.share} is of a first strategy; name a second one with then, or leave it out."
+            )
 
 
 @dataclass(frozen=True)
@@ -184,9 +191,18 @@ def _spec(data: Mapping[str, Any]) -> StudySpec:
             name: json.dumps(value) if isinstance(value, dict) else str(value)
             for name, value in model["options"].items()
         }
-    given = {**data, "budget": budget, "model": model}
+    strategy = dict(data.get("strategy", {}))
+    strategy["settings"] = _flat(strategy.get("settings", {}))
+    given = {**data, "budget": budget, "model": model, "strategy": strategy}
     made = {name: kind(**_tuples(given.get(name, {}))) for name, kind in _SECTIONS.items()}
     return StudySpec(**made, **data.get("study", {}))
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which ``then.width = 4``, a table in TOML, is one name again."""
+    tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
+    inner = {f"{table}.{name}": value for table, values in tables.items() for name, value in values.items()}
+    return {name: value for name, value in settings.items() if name not in tables} | inner
 
 
 _SECTIONS: Mapping[str, Callable[..., Any]] = {

@@ -3,6 +3,7 @@
 import csv
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +64,12 @@ def test_a_strategy_can_be_driven_by_hand(capsys: pytest.CaptureFixture[str]) ->
     exec(blocks("docs/api.md", "python")[1], names)
     assert names["left"] < 60
     assert capsys.readouterr().out.strip() == names["best"].instruction
+
+
+def test_the_pages_of_the_strategies_say_what_the_code_says() -> None:
+    script = ROOT / "docs" / "make_strategies.py"
+    ran = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_strategy_of_the_documentation_keeps_the_contract(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

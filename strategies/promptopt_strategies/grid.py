@@ -118,9 +118,10 @@ def main_effects(grid: Mapping[Cell, Candidate], board: Scoreboard) -> tuple[Eff
 
 
 def _effect(name: str, text: str, own: Sequence[float], everything: Sequence[float]) -> Effect:
-    estimate = _mean(own) - _mean(everything)
-    share = len(own) / len(everything)
-    spread = _mean([(score - _mean(own)) ** 2 for score in own])
+    mean = _mean(everything)
+    estimate, share = _mean(own) - mean, len(own) / len(everything)
+    # The spread is that of all scores: those of one text may all be equal by luck.
+    spread = _mean([(score - mean) ** 2 for score in everything])
     half = Z_95 * math.sqrt(spread * (1 - share) / max(1, len(own)))
     return Effect(name, text or "none", estimate, estimate - half, estimate + half, len(own))
 

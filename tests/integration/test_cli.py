@@ -87,6 +87,37 @@ def test_a_study_file_and_the_command_line_say_the_same(cli: Cli, data: str, tmp
     assert json.loads(from_line)["name"] == from_file["name"]
 
 
+def test_a_strategy_follows_another_from_a_file_as_from_the_command_line(cli: Cli, data: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        f'[task]\ndata = "{data}"\nprompt = "Colour?"\n[model]\ntask = "{MODEL}"\n[budget]\nevaluations = 150\n'
+        '[strategy]\nname = "random"\nthen = "irace"\nshare = 0.4\nsettings = { rows = 10, then.block = 4 }\n'
+    )
+    from_file = json.loads(cli("optimize", str(file), "--json").out)
+    words = ("--strategy", "random", "--set", "rows=10", "--then", "irace", "--set", "then.block=4", "--share", "0.4")
+    shared = ("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "-n", "150", "--json")
+    from_line = json.loads(cli(*shared, *words).out)
+    assert from_line["name"] == from_file["name"]
+    assert from_line["name"].startswith("items-random-then-irace-")
+    assert json.loads(cli("resume", from_line["name"], "--json").out)["verdict"] == from_line["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--then", "irase"), "no strategy named 'irase'; did you mean irace"),
+        (("--then", "irace", "--share", "1"), "share = 1.0 must be between 0 and 1"),
+        (("--share", "0.3"), "name a second one with then"),
+        (("--then", "random", "--set", "then.rowz=3"), "no setting of random named 'rowz'; did you mean rows"),
+        (("--set", "then.rows=3"), "no setting of irace named 'then.rows'"),
+    ],
+)
+def test_a_wrong_second_strategy_is_refused(cli: Cli, data: str, words: tuple[str, ...], said: str) -> None:
+    ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, *words)
+    assert ran.code == 2
+    assert said in " ".join(ran.err.split())
+
+
 def test_estimate_spends_nothing_and_leaves_no_study(cli: Cli, data: str) -> None:
     ran = cli("optimize", "--data", data, "--prompt", "Colour?", "--model", MODEL, "--estimate", "--json")
     assert json.loads(ran.out)["calls"] > 0

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from promptopt.backends.base import Reply
 from promptopt.backends.simulated import SimulatedBackend
 from promptopt.budget import Budget
 from promptopt.config import ModelSpec, StrategySpec, StudySpec
-from promptopt.errors import ConfigError, ReplayError, StudyBusyError, StudyMismatchError
+from promptopt.errors import ConfigError, ReplayError, StrategyError, StudyBusyError, StudyMismatchError
 from promptopt.evaluation import Status
-from promptopt.prompt import Candidate
+from promptopt.example import Example
+from promptopt.prompt import Candidate, Demo
 from promptopt.result import Progress, Result
 from promptopt.store.store import Store
 from promptopt.strategy import Context
@@ -175,6 +177,25 @@ def test_an_interrupted_study_ends_like_one_that_was_not(store: Path) -> None:
     assert dump(store) == dump(whole)
 
 
+def test_an_interrupted_study_of_two_strategies_ends_like_one_that_was_not(store: Path) -> None:
+    both = StrategySpec("demos", settings={"then.block": 4, "most": 4}, then="irace", share=0.4)
+    for after in (30, 200):  # once in either of them
+        assert interrupted(replace(toy_spec(store), strategy=both), after=after).state == "paused"
+    assert run(replace(toy_spec(store), strategy=both)).state == "finished"
+    whole = store.with_name("whole.db")
+    run(replace(toy_spec(whole), strategy=both))
+    assert dump(store) == dump(whole)
+    with pytest.raises(StudyMismatchError, match="another strategy settings"):
+        run(replace(toy_spec(store), strategy=replace(both, share=0.5)))
+
+
+def test_a_study_records_the_version_of_the_library_that_its_strategy_draws_on(store: Path) -> None:
+    both = StrategySpec("random", then="tpe")
+    with api.open_study(replace(toy_spec(store), strategy=both), task=toy_task()) as study:
+        assert study.row.versions["optuna"] == version("optuna")
+        assert study.row.versions["random-then-tpe"] == "1, 1"
+
+
 def interrupted(spec: StudySpec, after: int, phase: str = "search") -> Result:
     def stop(progress: Progress) -> None:
         if progress.phase == phase and progress.done > after:
@@ -275,6 +296,25 @@ def replace_needs() -> Edited:
     edited = Edited()
     edited.needs = frozenset({"write"})  # type: ignore[misc]
     return edited
+
+
+class Cheat(Edited):
+    """Scores a row on a prompt that shows it, or one that is not for training."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self.shown = shown
+
+    def search(self, context: Context) -> Search[None]:
+        row = context.pool[0] if self.shown else Example({"input": "from elsewhere"}, "red", ("red", "green", "blue"))
+        yield from Evaluate([Candidate(context.seeds[0].replace(demos=(Demo.of(row),)))], [row])
+
+
+@pytest.mark.parametrize(("shown", "said"), [(True, "a row that it shows"), (False, "outside the training rows")])
+def test_no_prompt_is_scored_on_what_it_shows_or_must_not_see(store: Path, shown: bool, said: str) -> None:
+    with api.open_study(toy_spec(store), task=toy_task()) as study:
+        study.setup = replace(study.setup, strategy=Cheat(shown=shown))
+        with pytest.raises(StrategyError, match=said):
+            study.run()
 
 
 def test_apo_and_opro_run_with_the_scripted_optimizer_model(store: Path) -> None:
