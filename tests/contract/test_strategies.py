@@ -17,14 +17,14 @@ from promptopt_strategies.components import describe_answers, sentences
 class Chain:
     """``Then`` by the names of its two, so that the suite can write it down as JSON and make it in another process."""
 
-    first: str = "random"
-    second: str = "irace"
+    first: str
+    second: str
     share: float = 0.5
 
     name: ClassVar[str] = "chain"
     version: ClassVar[str] = "1"
     needs: ClassVar[frozenset[Need]] = frozenset()
-    control: ClassVar[bool] = False
+    control: ClassVar[bool] = True  # how good it is, is its two strategies' matter
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @property
@@ -143,16 +143,12 @@ class TestTPE(StrategyContract):
     plan_to_beat_random = 300
 
 
-class TestRandomThenIRace(StrategyContract):
-    strategy = Chain()
-    plan_to_beat_random = 300
+class TestRandomThenTPE(StrategyContract):
+    strategy = Chain("random", "tpe")
 
 
-class TestGridThenDemos(StrategyContract):
-    """The second searches another part than the first, and both beat a control that may change both."""
-
-    strategy = Chain("grid", "demos")
-    editable = ("instruction", "demos")
+class TestDemosThenIRace(StrategyContract):
+    strategy = Chain("demos", "irace", 0.7)
 
 
 def test_no_strategy_is_forgotten() -> None:
