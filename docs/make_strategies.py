@@ -30,6 +30,7 @@ def page(told):
         told["about"],
         f"Needs: {needs}." + (" It is a baseline, not meant to win." if told["control"] else ""),
         *(f"{title.capitalize()}: {flat(told[title])}" for title in ("asks", "reference") if told[title]),
+        *(["## Differences from the authors' code", told["differences"]] if told["differences"] else []),
         "## Settings",
         f"`--set name=value`, or `[strategy.settings]` in a study file. Version {told['version']}.",
         table(told["settings"], ("setting", "type", "default", "meaning")),

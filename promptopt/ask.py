@@ -114,7 +114,7 @@ class Evaluate(Ask[Evaluated]):
         object.__setattr__(self, "repeat", repeat)
 
     def pairs(self, guards: Guards) -> set[tuple[str, str, int]]:
-        """Return what it takes of a plan, if it is new: each prompt that is not refused, on each example."""
+        """Return what it takes of a plan, each if it is new: every prompt that is not refused, on every example."""
         admitted = [candidate.id for candidate in self.candidates if not guards.refusal(candidate.prompt)]
         return {(prompt_id, example.id, self.repeat) for prompt_id in admitted for example in self.examples}
 
@@ -177,8 +177,8 @@ class Effect:
 
     Args:
         choice: What is chosen.
-        level: How; empty for the choice as a whole.
-        estimate: The gain in score, from -1 to 1; of a whole choice, the standard deviation over its levels.
+        level: How.
+        estimate: The gain in score, from -1 to 1.
         low: The lower end of the interval.
         high: The upper end.
         n: Evaluations of prompts that had the level.

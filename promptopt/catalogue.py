@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shlex
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,10 +35,10 @@ EXTRAS = {
     "vllm": "vllm",
 }
 PROFILES = {
-    "recommended": "what we advise, and the defaults",
-    "paper": "as the paper sets it",
-    "reference-code": "as the authors' code does it, which is not always what their paper says",
-    "quick": "for a first look",
+    "recommended": "What we advise; the defaults.",
+    "paper": "As the paper sets it.",
+    "reference-code": "As the authors' code does it, which is not always what their paper says.",
+    "quick": "For a first look.",
 }
 
 
@@ -62,24 +63,27 @@ def describe_strategies(name: str | None = None) -> list[dict[str, Any]]:
 
 
 def _described(name: str) -> dict[str, Any]:
-    strategy, said = configure(name), Docstring.of(find_strategy(name))
+    cls, strategy = find_strategy(name), configure(name)
+    said, module = Docstring.of(cls), Docstring.of(sys.modules[cls.__module__])
+    meanings, profiles = said.entries("Args"), {**PROFILES, **module.entries("Profiles")}
     return {
         "name": name,
         "what": said.summary,
-        "about": said.body,
+        "about": "\n\n".join(filter(None, [module.body, said.body])),
         "asks": said.sections.get("Asks", ""),
-        "reference": said.sections.get("Reference", ""),
+        "differences": module.sections.get("Differences", ""),
+        "reference": said.sections.get("Reference") or module.sections.get("Reference", ""),
         "needs": sorted(strategy.needs),
         "control": strategy.control,
         "version": strategy.version,
         "settings": [
-            {"setting": setting, **told, "meaning": said.arguments.get(setting, "")}
+            {"setting": setting, **told, "meaning": meanings.get(setting, "")}
             for setting, told in describe_settings(strategy).items()
         ],
         "profiles": [
             {
                 "profile": profile,
-                "what": PROFILES.get(profile, "another set"),
+                "what": profiles.get(profile, "See what it exchanges."),
                 "settings": settings_of(configure(name, profile)),
                 "changes": dict(changes),
             }

@@ -1,15 +1,17 @@
-"""Docstring: what a class says of itself in Google style, taken apart so that help texts and pages can show it."""
+"""Docstring: what code says of itself in Google style, taken apart so that help texts and pages can show it."""
 
 import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import dedent
+from types import ModuleType
 from typing import Self
 
-_SECTION = re.compile(r"\*?(Args|Asks|Attributes|Commits|Raises|Reference|Returns)\*?:(.*)", re.DOTALL)
+_TITLES = "Args|Asks|Attributes|Commits|Differences|Profiles|Raises|Reference|Returns"
+_SECTION = re.compile(rf"\*?({_TITLES})\b[^:\n]*:(.*)", re.DOTALL)
 _WRAPPED = re.compile(r"\n\s*(?!\s|\d+\. |[-*] )")
-_ARGUMENT = re.compile(r"^(\w+): ", re.MULTILINE)
+_ARGUMENT = re.compile(r"^([\w-]+): ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Docstring:
     Args:
         summary: The first line.
         body: The paragraphs after it that belong to no section, as Markdown with a line a paragraph or point.
-        sections: Each section's text by its title, such as ``Reference``.
+        sections: Each section's text by the first word of its title, such as ``Reference``.
     """
 
     summary: str
@@ -27,17 +29,16 @@ class Docstring:
     sections: Mapping[str, str]
 
     @classmethod
-    def of(cls, thing: type) -> Self:
-        """Return the docstring of a class; all parts are empty where it has none."""
+    def of(cls, thing: type | ModuleType) -> Self:
+        """Return the docstring of a class or module; all parts are empty where it has none."""
         summary, *paragraphs = (inspect.getdoc(thing) or "").replace("``", "`").split("\n\n")
         found = {match[1]: _section(match[2]) for p in paragraphs if (match := _SECTION.fullmatch(p))}
         body = "\n\n".join(_WRAPPED.sub(" ", p) for p in paragraphs if not _SECTION.fullmatch(p))
         return cls(" ".join(summary.split()), body.strip(), found)
 
-    @property
-    def arguments(self) -> dict[str, str]:
-        """What is said of each argument, by name."""
-        _, *parts = _ARGUMENT.split(self.sections.get("Args", ""))
+    def entries(self, title: str) -> dict[str, str]:
+        """Return what a section such as ``Args`` says of each name."""
+        _, *parts = _ARGUMENT.split(self.sections.get(title, ""))
         return {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
 

@@ -1,6 +1,13 @@
 """Demos: random search over sets of demonstrations, labelled rows and rows that the model itself answered right.
 
 After bootstrapped few-shot with random search, as DSPy made it known; here the sets race on shared rows.
+
+Profiles:
+    reference-code: As DSPy runs by default: 16 sets of 16 demonstrations, 1 to 4 of them bootstrapped, all scored on
+        the same rows. There the teacher answers anew for every set; here it answers once for all of them.
+    recommended: Ours. Sets of 1 to 8 demonstrations, as many as the plan reaches for, race; half of them do without
+        bootstrapped ones.
+    labelled: The same without bootstrapping.
 """
 
 import math

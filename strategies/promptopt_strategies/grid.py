@@ -1,6 +1,10 @@
 """Grid: the full factorial of classic openers, task lines and closers around the seed's instruction.
 
 The honest baseline of every instruction search: what do the sentences bring that everybody knows?
+
+Profiles:
+    paper: The whole plan goes to the grid, and the best mean wins.
+    recommended: Ours. The best cells of a smaller grid race on further rows.
 """
 
 import math

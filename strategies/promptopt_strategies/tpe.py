@@ -1,6 +1,10 @@
 """TPE: Optuna's tree-structured Parzen estimator over components, layouts and sets of demonstrations.
 
 Optuna runs as an ask/tell loop in memory; it neither calls a model nor stores anything.
+
+Profiles:
+    paper: Every choice is estimated by itself, as the estimator was first described.
+    recommended: Ours. All choices are estimated together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,8 +54,8 @@ class TPE:
 
     Reference:
         Bergstra et al. 2011, Algorithms for hyper-parameter optimization, section 4; Opsahl-Ong et al. 2024, Optimizing
-        instructions and demonstrations for multi-stage language model programs, section 4 (TPE over indices of texts
-        and sets of demonstrations).
+        instructions and demonstrations for multi-stage language model programs (TPE over the numbers of texts and of
+        sets of demonstrations).
     """
 
     rows: int = 10

@@ -22,6 +22,13 @@ class Sample:
             things: all of them.
         names: Which.
 
+    Differences from the code, in all profiles:
+        - None.
+
+    Profiles:
+        reference-code: As it
+            is.
+
     Reference:
         Somebody 2020, section 2:
         the formula.
@@ -36,7 +43,9 @@ def test_the_parts_of_a_docstring():
     said = Docstring.of(Sample)
     assert said.summary == "Does `this`."
     assert said.body == "A paragraph that is wrapped.\n\n1. One point over two lines.\n2. Another point."
-    assert said.arguments == {"width": "How many things: all of them.", "names": "Which."}
+    assert said.entries("Args") == {"width": "How many things: all of them.", "names": "Which."}
+    assert said.entries("Profiles") == {"reference-code": "As it is."}
+    assert said.sections["Differences"] == "- None."
     assert said.sections["Asks"] == "one thing,\nand another."
     assert said.sections["Reference"] == "Somebody 2020, section 2:\nthe formula."
 
