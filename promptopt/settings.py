@@ -7,18 +7,12 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar, Literal, Protocol, Union
+from typing import Any, Literal, Union
 
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.strategy import Strategy
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-class Named(Protocol):
-    """A dataclass whose fields are settings; a strategy is one."""
-
-    name: ClassVar[str]
 
 
 def settings_of(strategy: Strategy) -> dict[str, Any]:
@@ -32,14 +26,14 @@ def describe_settings(strategy: Strategy) -> dict[str, dict[str, Any]]:
     return {name: {"type": _spell(hints[name]), "default": value} for name, value in settings_of(strategy).items()}
 
 
-def read_settings(strategy: type[Named], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in the types of a dataclass's fields, such as a strategy's; texts such as ``"4"`` are read.
+def read_settings(strategy: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in the types of a named dataclass's fields, such as a strategy's; texts such as ``"4"`` are read.
 
     Raises:
         UnknownNameError: It has no such setting.
         ConfigError: A value cannot be read as its type; says which and what was expected.
     """
-    known = [f.name for f in fields(strategy)]  # type: ignore[arg-type]  # a dataclass by contract
+    known = [f.name for f in fields(strategy)]
     hints = typing.get_type_hints(strategy)
     read: dict[str, Any] = {}
     for name, value in settings.items():
