@@ -15,6 +15,7 @@ from promptopt.ask import Evaluate
 from promptopt.budget import Budget
 from promptopt.config import (
     DEFAULT_EVALUATIONS,
+    JudgeSpec,
     ModelSpec,
     StrategySpec,
     StudySpec,
@@ -33,9 +34,10 @@ from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.prompt import Candidate
 from promptopt.result import Progress, Result, evaluation_json
+from promptopt.setup import Setup
 from promptopt.statistics import macro_interval
 from promptopt.store.store import Store
-from promptopt.study import Observer, Setup, Study
+from promptopt.study import Observer, Study
 from promptopt.suite import Suite
 from promptopt.task import Task
 from promptopt.verdict import LEAST_EXAMPLES, per_class
@@ -65,6 +67,9 @@ class Options(TypedDict, total=False):
     store: str
     cache: Literal["on", "off"]
     guards: Mapping[str, Any]
+    judge: str | Sequence[str]
+    criteria: str
+    embed: str
 
 
 def optimize(data: Data | Task, *, observer: Observer | None = None, **options: Unpack[Options]) -> Result:
@@ -323,7 +328,7 @@ def _budget_of(given: Budget | int) -> Budget:
 
 
 def _spec_of(data: Data | Task, options: Options) -> StudySpec:
-    metric = options.get("metric")
+    metric, judge = options.get("metric"), options.get("judge", ())
     return StudySpec(
         task=TaskSpec(
             data=str(data) if isinstance(data, str | Path) else "",
@@ -331,7 +336,9 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
             metric=metric if isinstance(metric, str) else None,
             columns=options.get("columns", {}),
         ),
-        model=ModelSpec(options.get("model", ModelSpec.task), options.get("optimizer")),
+        model=ModelSpec(
+            options.get("model", ModelSpec.task), options.get("optimizer"), embed=options.get("embed", ModelSpec.embed)
+        ),
         strategy=StrategySpec(
             options.get("strategy", StrategySpec.name),
             options.get("profile", StrategySpec.profile),
@@ -345,4 +352,5 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
         store=options.get("store", StudySpec.store),
         cache=options.get("cache", StudySpec.cache),
         guards=read_guards(options.get("guards", {})),
+        judge=JudgeSpec((judge,) if isinstance(judge, str) else tuple(judge), options.get("criteria", "")),
     )

@@ -15,7 +15,7 @@ from promptopt.example import Example
 from promptopt.guards import Guards
 from promptopt.ids import content_hash
 from promptopt.layout import Message
-from promptopt.prompt import Candidate
+from promptopt.prompt import Candidate, distinct
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -126,27 +126,53 @@ class Evaluate(Ask[Evaluated]):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The answer to Compare: every preference of the study that is valid now, by id."""
+    """The answer to Compare.
+
+    Args:
+        preferences: Every preference of the study that is valid now, of all its duels, in the order of these.
+        remaining: Evaluations left in the plan of the study.
+    """
 
     preferences: tuple[Preference, ...]
+    remaining: int
 
 
 @dataclass(frozen=True)
 class Compare(Ask[Compared]):
     """Have somebody say which of two prompts is better.
 
+    Both prompts answer the example first, which takes up to two evaluations of the plan. It is answered as soon as
+    no more than ``ahead`` duels of the study still wait for people, so that nobody has to wait for the next pair:
+    verdicts on these come with a later answer, as do those that are taken back.
+
     Args:
         duels: The pairs, each on an example.
-        quorum: How many verdicts each duel wants.
+        quorum: How many people's verdicts each duel wants, where people judge; 0 asks judges alone.
+        ahead: How many duels may still be open when this is answered.
+        purpose: What it is for: ``duel``, ``replay`` against the seed, ``test``.
     """
 
     kind: ClassVar[str] = "compare"
     duels: tuple[Duel, ...]
     quorum: int = 1
+    ahead: int = 0
+    purpose: str = "duel"
 
     def payload(self) -> Any:
         """Return the ids of each duel."""
-        return [[[d.left.id, d.right.id, d.example.id] for d in self.duels], self.quorum]
+        return [[[d.left.id, d.right.id, d.example.id] for d in self.duels], self.quorum, self.ahead, self.purpose]
+
+
+def outputs_of(ask: Ask[Any]) -> list[Evaluate]:
+    """Return what an ask has prompts answer: itself if it scores, one Evaluate an example if it compares."""
+    if isinstance(ask, Evaluate):
+        return [ask]
+    if not isinstance(ask, Compare):
+        return []
+    seen: dict[str, tuple[Example, list[Candidate]]] = {}
+    for duel in ask.duels:
+        seen.setdefault(duel.example.id, (duel.example, []))[1].extend((duel.left, duel.right))
+    return [Evaluate(distinct(candidates), [example], ask.purpose) for example, candidates in seen.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +230,9 @@ class Recommend(Ask[None]):
         basis: What the ranking rests on; ranks and utilities are not means.
         estimates: One number a candidate, on the basis' own scale; may be empty.
         p_best: The probability that the first is the best, where the strategy knows it.
+        chances: The probability that each of the ranking is the best, where the strategy knows it; else empty.
+        regret: What the first is expected to lack to the best, on the scale of the estimates; where it is known.
+        may_stop: Whether more of the same would hardly change the recommendation.
         effects: Which choices matter, where the strategy knows it.
 
     Raises:
@@ -215,14 +244,17 @@ class Recommend(Ask[None]):
     basis: Basis = "mean"
     estimates: tuple[float, ...] = ()
     p_best: float | None = None
+    chances: tuple[float, ...] = ()
+    regret: float | None = None
+    may_stop: bool = False
     effects: tuple[Effect, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        known = () if self.p_best is None else (self.p_best,)
+        known = [number for number in (self.p_best, self.regret) if number is not None]
         of_effects = (number for e in self.effects for number in (e.estimate, e.low, e.high))
         if not self.ranking:
             raise StrategyError("a Recommend with an empty ranking; rank at least the seed.")
-        if not all(map(math.isfinite, (*self.estimates, *known, *of_effects))):
+        if not all(map(math.isfinite, (*self.estimates, *self.chances, *known, *of_effects))):
             raise StrategyError("a Recommend with a number that is not finite; leave out what is not known.")
 
     def payload(self) -> Any:
@@ -237,6 +269,9 @@ class Recommend(Ask[None]):
             "basis": self.basis,
             "estimates": list(self.estimates),
             "p_best": self.p_best,
+            "chances": list(self.chances),
+            "regret": self.regret,
+            "may_stop": self.may_stop,
             "effects": [asdict(effect) for effect in self.effects],
         }
 

@@ -28,6 +28,7 @@ Progress = Callable[[str, int, int], None]
 EXTRAS = {
     "embedded": "xllamacpp",
     "rouge": "rouge_score",
+    "embed": "sentence_transformers",
     "huggingface": "datasets",
     "api": "litellm",
     "dspy": "dspy",

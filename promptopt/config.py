@@ -69,6 +69,8 @@ class ModelSpec:
         options: Options of the backend, such as ``concurrency`` or ``threads``.
         price: US dollars a million tokens of the task model, read and written.
         optimizer_price: The same of the optimizer model, where it is another one.
+        embed: What turns prompts into vectors: ``hash`` (no model), the address of an endpoint with ``/embeddings``, or
+            ``st:NAME`` for a model of sentence-transformers.
     """
 
     task: str = DEFAULT_MODEL
@@ -76,6 +78,32 @@ class ModelSpec:
     options: Mapping[str, str] = field(default_factory=dict)
     price: tuple[float, float] | None = None
     optimizer_price: tuple[float, float] | None = None
+    embed: str = "hash"
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """Who says which of two answers is better, for strategies that compare.
+
+    Args:
+        by: Any of ``human``, ``metric`` and the address of a judge model; the metric if left out.
+        criteria: What makes an answer good, in a sentence or two; the task's description if left out.
+        options: Options of the judge model's backend.
+    """
+
+    by: tuple[str, ...] = ()
+    criteria: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        models = [name for name in self.by if name not in ("human", "metric")]
+        if len(models) > 1:
+            raise ConfigError(f"judge: {models[0]} and {models[1]} are two models; one judge model is enough.")
+
+    @property
+    def model(self) -> str | None:
+        """The address of the judge model, if there is one."""
+        return next((name for name in self.by if name not in ("human", "metric")), None)
 
 
 @dataclass(frozen=True)
@@ -112,6 +140,7 @@ class StudySpec:
         model: Section ``[model]``.
         strategy: Section ``[strategy]``.
         budget: Section ``[budget]``.
+        judge: Section ``[judge]``.
         name: ``name`` in ``[study]``; made from task and strategy if left out.
         seed: ``seed`` in ``[study]``.
         store: ``store`` in ``[study]``.
@@ -130,6 +159,7 @@ class StudySpec:
     cache: Literal["on", "off"] = "on"
     min_valid: float = 0.9
     guards: Rules = field(default_factory=Rules)
+    judge: JudgeSpec = field(default_factory=JudgeSpec)
 
     def __post_init__(self) -> None:
         if self.cache not in ("on", "off"):
@@ -185,15 +215,16 @@ def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
 def _spec(data: Mapping[str, Any]) -> StudySpec:
     """Return the spec of a study file whose keys and types are right."""
     budget = {"evaluations": DEFAULT_EVALUATIONS, **data.get("budget", {})}
-    model = dict(data.get("model", {}))
-    if "options" in model:
-        model["options"] = {
-            name: json.dumps(value) if isinstance(value, dict) else str(value)
-            for name, value in model["options"].items()
-        }
+    opened = {name: dict(data.get(name, {})) for name in ("model", "judge")}
+    for section in opened.values():
+        if "options" in section:
+            section["options"] = {
+                name: json.dumps(value) if isinstance(value, dict) else str(value)
+                for name, value in section["options"].items()
+            }
     strategy = dict(data.get("strategy", {}))
     strategy["settings"] = _flat(strategy.get("settings", {}))
-    given = {**data, "budget": budget, "model": model, "strategy": strategy}
+    given = {**data, "budget": budget, **opened, "strategy": strategy}
     made = {name: kind(**_tuples(given.get(name, {}))) for name, kind in _SECTIONS.items()}
     return StudySpec(**made, **data.get("study", {}))
 
@@ -207,6 +238,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "task": TaskSpec, "model": ModelSpec, "strategy": StrategySpec, "budget": Budget, "guards": Rules,
+    "judge": JudgeSpec,
 }  # fmt: skip
 
 _WORDS: Mapping[Any, str] = {bool: "true or false", int: "a whole number", float: "a number"}
@@ -219,7 +251,8 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "name": "text", "description": "text", "tasks": "a list of texts",
     },
     "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]",
-              "optimizer_price": "two numbers such as [0.15, 0.6]"},
+              "optimizer_price": "two numbers such as [0.15, 0.6]", "embed": "text"},
+    "judge": {"by": "a list of texts", "criteria": "text", "options": "a table"},
     "strategy": {"name": "text", "profile": "text", "settings": "a table", "then": "text", "share": "a number"},
     "budget": {
         "evaluations": "a whole number", "calls": "a whole number", "tokens": "a whole number", "usd": "a number",

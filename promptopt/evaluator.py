@@ -19,6 +19,7 @@ from promptopt.example import Example
 from promptopt.garbage import seldom_collected
 from promptopt.ids import content_hash
 from promptopt.ledger import Ledger
+from promptopt.metric import NO_METRIC
 from promptopt.prompt import Prompt
 from promptopt.sheet import Form, Pair, Sheet
 from promptopt.store.buffer import OutcomeBuffer
@@ -239,6 +240,8 @@ class Evaluator:
     def _score(self, key: str, status: Status, output: str, example: Example) -> ScoreRow | None:
         decoding = self.task.member(example.task).decoding
         if status != "ok" and not (status == "truncated" and decoding.score_truncated):
+            return None
+        if self.task.metric.name == NO_METRIC:
             return None
         score = self.task.metric.score(output, example)
         if not 0 <= score.value <= 1:  # also true of NaN

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promptopt.ask import Ask, Evaluate, Recommend, Write
+from promptopt.ask import Ask, Compare, Embed, Embedded, Evaluate, Recommend, Write
+from promptopt.embedder import Embedder
 from promptopt.errors import ReplayError, StrategyError
 from promptopt.evaluation import Evaluation, refused
 from promptopt.evaluator import Evaluator
 from promptopt.guards import Guards
 from promptopt.ids import content_hash, nested_hash
+from promptopt.judge import Judge, Verdicts, as_record, digest_of
 from promptopt.store.rows import AskRow
 from promptopt.store.store import Store
 from promptopt.writer import Writer
@@ -27,6 +29,8 @@ class Services:
     evaluator: Evaluator
     writer: Writer | None
     guards: Guards = field(default_factory=Guards)
+    judge: Judge | None = None
+    embedder: Embedder | None = None
 
 
 class Journal:
@@ -62,7 +66,7 @@ class Journal:
         for path, answer in answers.items():
             if _digest(answer) != self._rows[path].digest:
                 raise ReplayError(f"The stored answer to ask {path} is not the one that was given; fork the study.")
-        answers |= self._serve(fresh, on_tick)
+        answers |= self._serve(number, fresh, on_tick)
         return answers
 
     def is_answered(self, path: str) -> bool:
@@ -88,9 +92,13 @@ class Journal:
             return self._with_refused(ask, seen)
         if isinstance(ask, Write) and self._services.writer:
             return self._services.writer.recorded(path)
+        if isinstance(ask, Compare) and self._services.judge:
+            return self._services.judge.recorded(self._rows[path].answer["upto"])
+        if isinstance(ask, Embed) and self._services.embedder:
+            return self._services.embedder.answer(ask)
         return None
 
-    def _serve(self, asks: Mapping[str, Ask[Any]], on_tick: Tick) -> dict[str, Any]:
+    def _serve(self, number: int, asks: Mapping[str, Ask[Any]], on_tick: Tick) -> dict[str, Any]:
         evaluates = {path: ask for path, ask in asks.items() if isinstance(ask, Evaluate)}
         writes = {path: ask for path, ask in asks.items() if isinstance(ask, Write)}
         answers: dict[str, Any] = {path: None for path, ask in asks.items() if isinstance(ask, Recommend)}
@@ -100,11 +108,18 @@ class Journal:
             admitted = {path: self._admitted(ask) for path, ask in evaluates.items()}
             seen = self._services.evaluator.answer({p: ask for p, ask in admitted.items() if ask.candidates}, on_tick)
             answers |= {path: self._with_refused(ask, seen.get(path, ())) for path, ask in evaluates.items()}
+        for path, ask in asks.items():
+            if isinstance(ask, Embed) and self._services.embedder:
+                answers[path] = self._services.embedder.answer(ask)
+            elif isinstance(ask, Compare) and self._services.judge:
+                answers[path] = self._services.judge.answer(number, path, ask, on_tick)
         if unserved := asks.keys() - answers.keys():
             path = min(unserved)
             raise StrategyError(f"Ask {path} is a {asks[path].kind}, which this study has nobody to answer.")
         for path, ask in asks.items():
-            self._store.answer_ask(self._study_id, path, _digest(answers[path]), self._metric_key(ask), None)
+            answer = answers[path]
+            record = as_record(answer) if isinstance(answer, Verdicts) else None
+            self._store.answer_ask(self._study_id, path, _digest(answer), self._metric_key(ask), record)
         return answers
 
     def _admitted(self, ask: Evaluate) -> Evaluate:
@@ -134,6 +149,10 @@ def _digest(answer: Any) -> str:
     """Return the hash of what an answer says; what it took to get it does not count."""
     if isinstance(answer, tuple):
         return nested_hash(map(_outcome, e.outcomes) for e in answer if isinstance(e, Evaluation))
+    if isinstance(answer, Verdicts):
+        return digest_of(answer)
+    if isinstance(answer, Embedded):
+        return content_hash(answer.vectors)
     return content_hash([answer.texts, answer.failed] if answer is not None else None)
 
 

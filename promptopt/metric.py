@@ -8,6 +8,8 @@ from typing import Protocol
 
 from promptopt.example import Dataset, Example
 
+NO_METRIC = "none"  # the name of the metric of tasks whose outputs can only be compared
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

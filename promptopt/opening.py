@@ -12,16 +12,19 @@ from promptopt.backends.base import Backend
 from promptopt.budget import Prices
 from promptopt.catalogue import embedded_file
 from promptopt.config import StrategySpec, StudySpec
+from promptopt.embedder import Encoder, EndpointEncoder, HashEncoder, SentenceEncoder
 from promptopt.errors import ConfigError, StudyMismatchError
 from promptopt.ids import content_hash
+from promptopt.judge import Jury
+from promptopt.metric import NO_METRIC
 from promptopt.prices import find_prices
 from promptopt.prompt import Prompt
 from promptopt.registry import configure
 from promptopt.settings import settings_of
+from promptopt.setup import Setup
 from promptopt.store.rows import StudyRow
 from promptopt.store.store import Store
 from promptopt.strategy import Strategy, packages_of
-from promptopt.study import Setup
 from promptopt.task import Task
 from promptopt.then import Then
 
@@ -52,9 +55,21 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     optimizer = model
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
         optimizer = _opened(stack, spec.model.optimizer, task, {}, download)
-    prices = _prices(spec, model, optimizer)
+    jury = _jury(stack, spec, task, download) if "compare" in strategy.needs else None
+    prices = _prices(spec, model, optimizer, jury)
     return Setup(
-        task, strategy, model, optimizer, spec.budget, spec.seed, spec.cache, prices, spec.min_valid, spec.guards
+        task,
+        strategy,
+        model,
+        optimizer,
+        spec.budget,
+        spec.seed,
+        spec.cache,
+        prices,
+        spec.min_valid,
+        spec.guards,
+        jury,
+        _encoder(stack, spec.model.embed),
     )
 
 
@@ -68,9 +83,40 @@ def _strategy(spec: StrategySpec) -> Strategy:
     return Then(configure(spec.name, spec.profile, now), second, spec.share)
 
 
-def _prices(spec: StudySpec, model: Backend, optimizer: Backend) -> dict[str, Prices]:
+def _jury(stack: ExitStack, spec: StudySpec, task: Task, download: Download | None) -> Jury | None:
+    """Return who compares answers; None where nobody can."""
+    by = spec.judge.by or (("metric",) if task.metric.name != NO_METRIC else ())
+    if not by:
+        return None
+    if "metric" in by and task.metric.name == NO_METRIC:
+        raise ConfigError("judge: metric, but this task has none; let people (human) or a model's address judge.")
+    address = spec.judge.model
+    if address and address.startswith("embedded:"):
+        embedded_file(address.removeprefix("embedded:"), download)
+    model = _opened(stack, address, task, spec.judge.options, download) if address else None
+    return Jury("human" in by, "metric" in by, model, spec.judge.criteria or task.description)
+
+
+def _encoder(stack: ExitStack, name: str) -> Encoder:
+    if name == "hash":
+        return HashEncoder()
+    if name.startswith("st:"):
+        return SentenceEncoder(name.removeprefix("st:"))
+    if not name.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"embed = {name!r} must be hash, st:NAME, or the address of an endpoint (http://host/v1#NAME)."
+        )
+    from promptopt.backends.embeddings import EmbeddingsBackend
+
+    backend = EmbeddingsBackend(name)
+    stack.callback(backend.close)
+    return EndpointEncoder(backend)
+
+
+def _prices(spec: StudySpec, model: Backend, optimizer: Backend, jury: Jury | None) -> dict[str, Prices]:
     """Return what each model costs: the user's own figures, else those of litellm's price list."""
-    given = {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
+    judge = {jury.model.address: None} if jury and jury.model else {}
+    given = judge | {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
     known = {address: Prices(*price) if price else find_prices(address) for address, price in given.items()}
     for address, price in known.items():
         if spec.budget.usd is not None and price is None and not address.startswith(OWN_MACHINE):
@@ -162,7 +208,14 @@ def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
         "cache mode": spec.cache,
         "guards": asdict(spec.guards),
         "seed": spec.seed,
+        **({"judges": _judges(setup.jury)} if setup.jury else {}),
+        **({"embedding": setup.encoder.key} if "embed" in setup.strategy.needs else {}),
     }
+
+
+def _judges(jury: Jury) -> dict[str, Any]:
+    model = jury.model.model_key if jury.model else None
+    return {"people": jury.people, "metric": jury.metric, "model": model, "criteria": jury.criteria}
 
 
 def _versions(setup: Setup) -> dict[str, str]:

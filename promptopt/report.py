@@ -16,7 +16,7 @@ from promptopt.store.store import Store
 
 def list_studies(store_path: str) -> list[dict[str, Any]]:
     """Return a line a study: name, state, dates, verdict."""
-    with _open(store_path) as store:
+    with open_store(store_path) as store:
         return [_line(row) for row in store.studies()]
 
 
@@ -26,8 +26,8 @@ def show_study(store_path: str, name: str) -> dict[str, Any]:
     Raises:
         UnknownNameError: There is no such study; offers the nearest names.
     """
-    with _open(store_path) as store:
-        row = _find(store, name)
+    with open_store(store_path) as store:
+        row = find_study(store, name)
         trials = sorted(store.trial_scores(row.id), key=lambda trial: (-trial.mean, trial.number))
         info = {trial.number: trial for trial in store.trials(row.id)}
         shown = [_trial(score, info[score.number]) for score in trials]
@@ -48,8 +48,8 @@ def best_prompt(store_path: str, name: str) -> tuple[Prompt, Mapping[str, Any]]:
         UnknownNameError: There is no such study.
         ConfigError: The study has found nothing yet.
     """
-    with _open(store_path) as store:
-        row = _find(store, name)
+    with open_store(store_path) as store:
+        row = find_study(store, name)
         if "best" not in row.summary:
             raise ConfigError(f"The study '{name}' has no prompt to show yet; go on with: promptopt resume {name}.")
         return store.prompt(row.summary["best"]["id"]), row.summary
@@ -61,8 +61,8 @@ def study_spec(store_path: str, name: str) -> Mapping[str, Any]:
     Raises:
         UnknownNameError: There is no such study.
     """
-    with _open(store_path) as store:
-        row = _find(store, name)
+    with open_store(store_path) as store:
+        row = find_study(store, name)
         return {**row.config["spec"], "budget": dict(row.budget) or row.config["spec"]["budget"]}
 
 
@@ -72,17 +72,27 @@ def delete_study(store_path: str, name: str) -> None:
     Raises:
         UnknownNameError: There is no such study.
     """
-    with _open(store_path, read_only=False) as store:
-        store.delete_study(_find(store, name).name)
+    with open_store(store_path, read_only=False) as store:
+        store.delete_study(find_study(store, name).name)
 
 
-def _open(store_path: str, *, read_only: bool = True) -> Store:
+def open_store(store_path: str, *, read_only: bool = True) -> Store:
+    """Open a store that is there.
+
+    Raises:
+        ConfigError: It is not.
+    """
     if not Path(store_path).exists():
         raise ConfigError(f"{store_path}: there is no such store; run a study first, or name the file with --store.")
     return Store.open(store_path, create=False, read_only=read_only)
 
 
-def _find(store: Store, name: str) -> StudyRow:
+def find_study(store: Store, name: str) -> StudyRow:
+    """Return the study of this name.
+
+    Raises:
+        UnknownNameError: There is none; offers the nearest names.
+    """
     row = store.study(name)
     if row is None:
         raise UnknownNameError("study", name, [row.name for row in store.studies()])

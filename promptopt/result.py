@@ -16,7 +16,7 @@ from promptopt.proof import Finalist, Proof
 from promptopt.statistics import Interval, macro_interval
 from promptopt.task import Task
 
-Cause = Literal["end", "interrupt", "cap", "failures"]
+Cause = Literal["end", "interrupt", "cap", "failures", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Result:
 
     Args:
         name: The study.
-        state: ``finished``, or ``paused`` before its end.
+        state: ``finished``, or before its end ``paused``, or ``waiting`` for people's verdicts.
         reason: Why the search stopped.
         task: What was to be done well.
         best: The prompt to use: the proved winner, else the seed; of a paused study the recommended one so far.
@@ -70,14 +70,16 @@ class Result:
         search_spend: What the search paid.
         spend: What all of it paid, the proof included.
         test_use: How many studies have looked at this test split, this one included.
-        cause: What ended the work on it: its ``end``, an ``interrupt``, a ``cap``, or ``failures``.
+        cause: What ended the work on it: its ``end``, an ``interrupt``, a ``cap``, ``failures``, or missing ``labels``.
         refusals: How many prompts the guards refused, by guard.
+        judging: Where answers were compared: how many verdicts of whom, and the audit of judges and people.
+        p_best: The probability that the recommended prompt is the best of those compared, where that is known.
         cached_share: The share of the task model's prompt tokens that its server had in a prefix cache; None where
             no server tells.
     """
 
     name: str
-    state: Literal["finished", "paused"]
+    state: Literal["finished", "paused", "waiting"]
     reason: str
     task: Task
     best: Candidate
@@ -90,6 +92,8 @@ class Result:
     test_use: int = 0
     cause: Cause = "end"
     refusals: Mapping[str, int] = field(default_factory=dict)
+    judging: Mapping[str, Any] = field(default_factory=dict)
+    p_best: float | None = None
     cached_share: float | None = None
 
     @property
@@ -125,6 +129,8 @@ class Result:
             "effects": [asdict(effect) for effect in self.effects],
             "test_use": self.test_use,
             "refusals": dict(self.refusals),
+            "judging": dict(self.judging),
+            "p_best": self.p_best,
             "cached_share": self.cached_share,
             **(_proof_json(self.proof) if self.proof else {}),
         }

@@ -6,33 +6,30 @@ Whatever stops it, a cap, a failing model, Ctrl-C or a kill, the same command go
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from typing import Any, Literal, TypeVar
 
-from promptopt.ask import Ask, Evaluate, Evaluated, Recommend, Search, flatten, unflatten
-from promptopt.backends.base import Backend
-from promptopt.budget import Budget, Prices, Spend
+from promptopt.agreement import describe
+from promptopt.ask import Ask, Compare, Compared, Evaluate, Evaluated, Recommend, Search, flatten, outputs_of, unflatten
+from promptopt.budget import Spend
+from promptopt.duel_proof import prove_by_duels
 from promptopt.errors import ConfigError, PromptOptError, StrategyError
-from promptopt.evaluator import CacheMode, Evaluator
-from promptopt.guards import MOST_IN_A_ROW, Guards, Rules
-from promptopt.health import LEAST_VALID, Health, TooManyFailuresError
-from promptopt.journal import Journal, Services
+from promptopt.guards import MOST_IN_A_ROW
+from promptopt.health import Health, TooManyFailuresError
+from promptopt.journal import Journal
+from promptopt.judge import JudgeRefusedError, LabelsMissingError
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.prompt import Candidate
-from promptopt.proof import Proof, baselines, calls_needed, prove
+from promptopt.proof import Proof, baselines, prove
 from promptopt.result import Cause, Progress, Result, cached_share
+from promptopt.setup import FINALISTS, Setup, open_services
 from promptopt.store.rows import StudyRow
 from promptopt.store.store import Store
-from promptopt.strategy import Context, Strategy
 from promptopt.tally import Tally
-from promptopt.task import Task
-from promptopt.writer import Writer
 
 T = TypeVar("T")
 Observer = Callable[[Progress], None]
 
-FINALISTS = 2
 PROOF_NUMBER = 1_000_000  # the proof's asks stand behind those of the search, however long that gets
 PROGRESS_S = 0.1
 RENEW_S = 60.0
@@ -40,83 +37,6 @@ RENEW_S = 60.0
 
 class SearchEndedError(Exception):
     """The search goes no further, though it asks for more; says why."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """All that a study is made of.
-
-    Args:
-        task: What is to be done well.
-        strategy: The search algorithm.
-        task_model: The model whose prompt is sought.
-        optimizer_model: The model that writes prompts; None where the strategy needs none.
-        budget: ``evaluations`` is the plan, the rest are caps.
-        seed: Of every random stream.
-        cache: ``on``, or ``off`` to use only outcomes that this study has paid for.
-        prices: What tokens cost, by backend address.
-        min_valid: Pause when less than this share of calls brings an answer.
-        rules: Which guards stand.
-    """
-
-    task: Task
-    strategy: Strategy
-    task_model: Backend
-    optimizer_model: Backend | None
-    budget: Budget
-    seed: int = 0
-    cache: CacheMode = "on"
-    prices: Mapping[str, Prices] = field(default_factory=dict)
-    min_valid: float = LEAST_VALID
-    rules: Rules = Rules()
-
-    def __post_init__(self) -> None:
-        if self.budget.evaluations is None:
-            raise ConfigError("budget: evaluations is missing; it is the plan of the search, for example 400.")
-        if missing := self.strategy.needs - ({"write"} if self.optimizer_model else set()):
-            raise ConfigError(
-                f"The strategy {self.strategy.name} needs {' and '.join(sorted(missing))}, which this study has "
-                "nobody to answer; give an optimizer model, or take a strategy that needs none, such as irace."
-            )
-        if not self.task.dataset.search:
-            raise ConfigError(f"task {self.task.name}: there are no training examples to search on.")
-
-    @property
-    def plan(self) -> int:
-        """How many evaluations the search may consume."""
-        return self.budget.evaluations or 0
-
-    @property
-    def proof_calls(self) -> int:
-        """How many calls the proof makes at most."""
-        return calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
-
-    @cached_property
-    def guards(self) -> Guards:
-        """What refuses prompts; never the user's own and the baselines."""
-        task, free = self.task, frozenset(candidate.id for candidate in baselines(self.task).values())
-        rows, pool = task.dataset.search, task.dataset.pool
-        return Guards(self.rules, task.seeds, task.fields, rows, pool, task.description, free)
-
-    @property
-    def context(self) -> Context:
-        """What the strategy may know."""
-        task, able = self.task, self.optimizer_model.abilities if self.optimizer_model else frozenset()
-        return Context(
-            description=task.description,
-            seeds=task.seeds,
-            pool=task.dataset.pool,
-            search=task.dataset.search,
-            evaluations=self.plan,
-            metric=task.metric.name,
-            fields=task.fields,
-            choices=task.choices,
-            editable=task.editable,
-            modes=self.task_model.modes,
-            guards=self.guards,
-            seed=self.seed,
-            answers=frozenset({"write"}) if "write" in able else frozenset(),
-        )
 
 
 class Study:
@@ -135,6 +55,11 @@ class Study:
         self.setup = setup
         self._observer = observer
         self._begin()
+
+    def wait_for_people(self, waits: Callable[[], bool]) -> None:
+        """Let ``run`` wait for people's verdicts as long as this says so, and not leave the study waiting at once."""
+        if self.setup.jury:
+            self.setup = replace(self.setup, jury=replace(self.setup.jury, waits=waits))
 
     def run(self) -> Result:
         """Run or resume the study to its end, or until a cap, a failing model or Ctrl-C pauses it.
@@ -164,7 +89,9 @@ class Study:
             return self._pause("stopped by Ctrl-C", "interrupt")
         except BudgetSpentError as stop:
             return self._pause(self._spent(stop), "cap")
-        except TooManyFailuresError as stop:
+        except LabelsMissingError as stop:
+            return self._pause(str(stop), "labels")
+        except (TooManyFailuresError, JudgeRefusedError) as stop:
             return self._pause(str(stop), "failures")
         except PromptOptError as error:
             self._pause(str(error), "failures")
@@ -184,22 +111,14 @@ class Study:
         self._ledger = Ledger(self.setup.budget, spent, self.setup.prices, Health(self.setup.min_valid))
         self._stored = Spend(seconds=spent.seconds)
         self._first_spend = spent
-        self._journal = Journal(self.store, self.row.id, self._services())
+        services = open_services(self.setup, self.store, self._ledger, self.row.id)
+        self._judge = services.judge
+        self._journal = Journal(self.store, self.row.id, services)
         self._shown = 0.0
         self._renewed = time.monotonic()
         self._tally = Tally(self.store, self.row.id, self.setup.guards)
         self._recommended: Recommend | None = None
         self._test_use = 0
-
-    def _services(self) -> Services:
-        setup = self.setup
-        evaluator = Evaluator(
-            setup.task, setup.task_model, self.store, self._ledger, study_id=self.row.id, cache=setup.cache
-        )
-        if setup.optimizer_model is None:
-            return Services(evaluator, None, setup.guards)
-        writer = Writer(setup.optimizer_model, self.store, self._ledger, study_id=self.row.id, seed=setup.seed)
-        return Services(evaluator, writer, setup.guards)
 
     def _search(self) -> str:
         """Drive the strategy until it ends, its plan is used or a cap is reached; return which."""
@@ -233,6 +152,11 @@ class Study:
         return str(self._end["search_end"])
 
     def _prove(self) -> Proof:
+        if not self.setup.is_scored:
+            seed, jury = Candidate(self.setup.task.seeds[0]), self.setup.jury
+            best = self._recommended.ranking[0] if self._recommended else seed
+            by_model = jury is not None and jury.model is not None
+            return self._drive(prove_by_duels(seed, best, self.setup.task.dataset, by_model=by_model), self._proof_step)
         entrants = baselines(self.setup.task)
         known = {candidate.id for candidate in entrants.values()}
         fresh = [candidate for candidate in self._ranking if candidate.id not in known][:FINALISTS]
@@ -263,6 +187,10 @@ class Study:
             if isinstance(inner, Evaluate):
                 self._tally.take(inner, answers[path])
                 answers[path] = Evaluated(answers[path], self.setup.plan - len(self._tally.consumed))
+            elif isinstance(inner, Compare) and self._judge:
+                for shown, evaluations in self._judge.outputs(path, inner):
+                    self._tally.take(shown, evaluations)
+                answers[path] = Compared(answers[path].preferences, self.setup.plan - len(self._tally.consumed))
             elif isinstance(inner, Recommend):
                 self._recommended = inner
                 self.store.put_prompts([candidate.prompt for candidate in inner.ranking])
@@ -273,7 +201,7 @@ class Study:
 
     def _proof_step(self, number: int, ask: Ask[Any]) -> Any:
         path = f"proof/{number}"
-        purpose = ask.purpose if isinstance(ask, Evaluate) else ask.kind
+        purpose = ask.purpose if isinstance(ask, Evaluate | Compare) else ask.kind
         if purpose == "test":
             uses = [self.store.record_test_use(key, self.row.id) for key in self.setup.task.test_hashes]
             self._test_use = max(uses)
@@ -281,16 +209,17 @@ class Study:
             PROOF_NUMBER + number, {path: ask}, lambda done, total: self._tick(purpose, done, total)
         )
         self._store_spend()
-        return Evaluated(answers[path], 0)
+        return Compared(answers[path].preferences, 0) if isinstance(ask, Compare) else Evaluated(answers[path], 0)
 
     def _plan(self, number: int, asks: Mapping[str, Ask[Any]]) -> None:
         """Hold the asks against the contract and against what the plan has left."""
+        if len(asks) > 1 and any(isinstance(ask, Compare) for ask in asks.values()):
+            raise StrategyError(f"{self.setup.strategy.name}: ask {number} mixes Compare, which may wait, with others.")
         wanted, context = set(self._tally.consumed), self.setup.context
-        for ask in asks.values():
-            if isinstance(ask, Evaluate):
-                if fault := context.fault(ask):
-                    raise StrategyError(f"{self.setup.strategy.name}: ask {number} {fault}.")
-                wanted |= ask.pairs(self.setup.guards)
+        for evaluate in (inner for ask in asks.values() for inner in outputs_of(ask)):
+            if fault := context.fault(evaluate):
+                raise StrategyError(f"{self.setup.strategy.name}: ask {number} {fault}.")
+            wanted |= evaluate.pairs(self.setup.guards)
         if len(wanted) > self.setup.plan:
             raise SearchEndedError("the plan is used")
 
@@ -310,17 +239,19 @@ class Study:
             if c.id in trials
         ]
         self.store.put_trials(self.row.id, rows)
+        self.store.close_duels(self.row.id)
         result = self._result("finished", reason, proof)
         self.store.update_study(self.row.id, state="finished", summary={**result.to_json(), **self._end})
         return result
 
     def _pause(self, reason: str, cause: Cause) -> Result:
-        result = replace(self._result("paused", reason.rstrip("."), None), cause=cause)
+        state: Literal["paused", "waiting"] = "waiting" if cause == "labels" else "paused"
+        result = replace(self._result(state, reason.rstrip("."), None), cause=cause)
         if not self._is_finished:  # else it was only to be shown again, and keeps what it found
-            self.store.update_study(self.row.id, state="paused", summary={**result.to_json(), **self._end})
+            self.store.update_study(self.row.id, state=state, summary={**result.to_json(), **self._end})
         return result
 
-    def _result(self, state: Literal["finished", "paused"], reason: str, proof: Proof | None) -> Result:
+    def _result(self, state: Literal["finished", "paused", "waiting"], reason: str, proof: Proof | None) -> Result:
         ranking = self._ranking or (Candidate(self.setup.task.seeds[0]),)
         best = proof.winner if proof else ranking[0]
         effects = self._recommended.effects if self._recommended else ()
@@ -338,6 +269,8 @@ class Study:
             search_spend=Spend(**self._end["search"]) if self._end else self._ledger.spend,
             spend=self._ledger.spend,
             test_use=self._test_use,
+            judging=describe(self.store.preferences(self.row.id)),
+            p_best=self._recommended.p_best if self._recommended else None,
             cached_share=cached_share([*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]),
         )
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from promptopt.ask import Evaluate, Evaluated, Recommend, Search, flatten
+from promptopt.ask import Compared, Evaluated, Recommend, Search, flatten, outputs_of
 from promptopt.errors import ConfigError
 from promptopt.prompt import Candidate
 from promptopt.strategy import Context, Estimate, Need, Strategy, packages_of
@@ -108,9 +108,9 @@ class _Found:
                 except StopIteration:
                     return
                 for _, inner in flatten(ask, ""):
-                    if isinstance(inner, Evaluate):
-                        consumed |= inner.pairs(context.guards)
-                    elif isinstance(inner, Recommend):
+                    for evaluate in outputs_of(inner):
+                        consumed |= evaluate.pairs(context.guards)
+                    if isinstance(inner, Recommend):
                         self.ranking = [c for c in inner.ranking if not context.guards.refusal(c.prompt)]
                 if len(consumed) > context.evaluations:
                     return
@@ -120,7 +120,7 @@ class _Found:
         """Return an answer in which what is kept for the second strategy is not left."""
         if isinstance(answer, tuple):
             return tuple(self._shown(inner, kept) for inner in answer)
-        if isinstance(answer, Evaluated):
+        if isinstance(answer, Evaluated | Compared):
             self.left = answer.remaining
             return replace(answer, remaining=max(0, answer.remaining - kept))
         return answer

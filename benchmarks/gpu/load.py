@@ -24,8 +24,8 @@ from promptopt.metrics import open_metric
 from promptopt.opening import study_row
 from promptopt.prompt import Candidate, Prompt
 from promptopt.registry import configure
+from promptopt.setup import Setup
 from promptopt.store.store import Store
-from promptopt.study import Setup
 from promptopt.task import Decoding, Task
 
 WRITTEN = 8

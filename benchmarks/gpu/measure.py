@@ -29,8 +29,9 @@ from promptopt.errors import PromptOptError
 from promptopt.layout import Message
 from promptopt.opening import study_row
 from promptopt.registry import configure
+from promptopt.setup import Setup
 from promptopt.store.store import Store
-from promptopt.study import Setup, Study
+from promptopt.study import Study
 
 LONGEST_S = 900.0
 SEVEN_B = {

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from promptopt.errors import PromptOptError
-from promptopt_cli.commands import evaluate, export, info, optimize, studies
+from promptopt_cli.commands import evaluate, export, info, label, optimize, studies
 from promptopt_cli.text import clean
 
 
@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 app.command("optimize", epilog=optimize.EXAMPLE)(optimize.optimize)
 app.command("resume", epilog=optimize.RESUME_EXAMPLE)(optimize.resume)
+app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.add_typer(studies.app, name="studies")
 app.command("export", epilog=export.EXAMPLE)(export.export)

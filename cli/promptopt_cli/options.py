@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from promptopt.budget import Budget
-from promptopt.config import DEFAULT_STORE, StudySpec, TaskSpec, read_guards, read_spec
+from promptopt.config import DEFAULT_STORE, StrategySpec, StudySpec, TaskSpec, read_guards, read_spec
 from promptopt.errors import ConfigError
+
+COMPARING = "dts"  # the default strategy where answers are compared
 
 Source = Annotated[
     str | None, typer.Argument(help="A ready task's name, a study file (.toml), a folder, or a JSONL or CSV file.")
@@ -59,6 +61,16 @@ Scoring = Annotated[
     str | None, typer.Option("--scoring", help="generate, choice (nothing but a choice) or likelihood.")
 ]
 Mode = Annotated[str | None, typer.Option("--mode", help="chat or completion layouts for the seed prompt.")]
+Judge = Annotated[
+    list[str] | None,
+    typer.Option("--judge", help="Who compares answers: human, metric or a model's address; may be repeated."),
+]
+Criteria = Annotated[
+    str | None, typer.Option("--criteria", help="What makes an answer good, for judges [the task's description].")
+]
+Embed = Annotated[
+    str | None, typer.Option("--embed", help="Vectors of prompts: hash, http://HOST/v1#NAME, or st:NAME [hash].")
+]
 MinValid = Annotated[
     float | None, typer.Option("--min-valid", help="Pause when less than this share of calls brings an answer [0.9].")
 ]
@@ -127,6 +139,14 @@ def with_strategy(spec: StudySpec, settings: Sequence[str] | None, **changes: An
     if settings:
         changes["settings"] = {**spec.strategy.settings, **read_pairs("--set", settings)}
     return replace(spec, strategy=replace(spec.strategy, **_given(changes)))
+
+
+def with_judge(spec: StudySpec, by: Sequence[str] | None, criteria: str | None) -> StudySpec:
+    """Return the spec with other judges; None changes nothing. With them the default strategy is one that compares."""
+    if by and spec.strategy == StrategySpec():
+        spec = replace(spec, strategy=StrategySpec(COMPARING))
+    given = _given({"by": tuple(by) if by else None, "criteria": criteria})
+    return replace(spec, judge=replace(spec.judge, **given))
 
 
 def with_budget(spec: StudySpec, **limits: Any) -> StudySpec:

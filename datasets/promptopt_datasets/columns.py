@@ -13,6 +13,7 @@ from promptopt_datasets.files import Row, kind_of
 
 TARGETS = ("target", "label", "answer", "output", "gold", "class")
 ROLES = ("target", "choices", "meta", "id")
+NO_TARGET = ""  # in place of the target's column: rows without right answers, whose outputs can only be compared
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Columns:
     """The columns that a row's parts are read from.
 
     Args:
-        target: The column of the right answer.
+        target: The column of the right answer; empty where the task needs none.
         inputs: The column of each input field.
         choices: The column of the answers allowed.
         meta: The column of extras for the metric.
@@ -45,11 +46,11 @@ def find_columns(rows: Sequence[Row], named: Mapping[str, str]) -> Columns:
     first = rows[0]
     have = list(first.values)
     for role, column in named.items():
-        if column not in have:
+        if column not in have and (role, column) != ("target", NO_TARGET):
             close = difflib.get_close_matches(column, have, n=1, cutoff=0.4)
             hint = f"did you mean '{close[0]}'?" if close else "correct the name."
             raise DataError(f"{first.place}: there is no column '{column}' for {role}, only {_list(have)}; {hint}")
-    target = named.get("target") or _guess_target(first, set(named.values()))
+    target = named["target"] if "target" in named else _guess_target(first, set(named.values()))
     inputs = {role: column for role, column in named.items() if role not in ROLES}
     if not inputs:
         taken = {target, *(named.get(role, role) for role in ROLES[1:])}
@@ -77,9 +78,9 @@ def to_example(row: Row, columns: Columns, choices: Sequence[str] = ()) -> Examp
     inputs = {field: _text(row, column) for field, column in columns.inputs.items()}
     if not any(text.strip() for text in inputs.values()):
         raise DataError(f"{row.place}: {_list(columns.inputs.values())} is empty; fill it in or remove the row.")
-    target = _target(row, columns.target)
+    target = _target(row, columns.target) if columns.target else ""
     allowed = _choices(row, columns.choices) or tuple(choices)
-    if allowed and target not in allowed:
+    if allowed and columns.target and target not in allowed:
         close = difflib.get_close_matches(target, allowed, n=1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise DataError(
@@ -95,7 +96,8 @@ def _guess_target(row: Row, taken: set[str]) -> str:
             return folded[name]
     raise DataError(
         f"{row.place}: none of the columns {_list(row.values)} is called {', '.join(TARGETS)}; "
-        "say which one holds the right answer with --column target=NAME."
+        "say which one holds the right answer with --column target=NAME, or --metric none if answers can only be "
+        "compared."
     )
 
 

@@ -8,10 +8,11 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.example import SPLITS, Dataset, Example
 from promptopt.layout import Mode
-from promptopt.metric import Metric, Score
+from promptopt.metric import NO_METRIC, Metric, Score
 from promptopt.metrics import CallableMetric, open_metric, suggest_metric
 from promptopt.prompt import PARTS
 from promptopt.task import Decoding, Task
+from promptopt_datasets.columns import NO_TARGET
 from promptopt_datasets.load import HUB, Rows, dataset_from_rows, load_card, load_dataset
 from promptopt_datasets.ready import ready_names, ready_path
 from promptopt_datasets.seeds import lay_out, read_wording
@@ -104,7 +105,7 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
 
 
 def _data(source: str | Path | Rows, options: TaskOptions) -> tuple[Dataset, Mapping[str, Any]]:
-    columns, name = options.get("columns"), options.get("name")
+    columns, name = _columns(options), options.get("name")
     if not isinstance(source, str | Path):
         return dataset_from_rows(source, columns=columns, name=name), {}
     text = str(source)
@@ -117,6 +118,14 @@ def _data(source: str | Path | Rows, options: TaskOptions) -> tuple[Dataset, Map
         raise UnknownNameError("ready task, file or folder", text, ready_names())
     card = load_card(path) if path.is_dir() else None
     return load_dataset(path, columns=columns, name=name), card or {}
+
+
+def _columns(options: TaskOptions) -> Mapping[str, str] | None:
+    """Return which column is which; a task that has no metric needs no target."""
+    columns = options.get("columns")
+    if options.get("metric") != NO_METRIC:
+        return columns
+    return {"target": NO_TARGET, **(columns or {})}
 
 
 def _metric(given: str | Metric | UserMetric | None, card: Mapping[str, Any], dataset: Dataset) -> Metric:
@@ -146,7 +155,7 @@ def _with_choices(dataset: Dataset) -> Dataset:
 
 def _decoding(metric: Metric, dataset: Dataset, mode: Mode) -> Decoding:
     """Return how many tokens an answer gets: room for reasoning, or for the longest target."""
-    if metric.name in REASONED:
+    if metric.name in (*REASONED, NO_METRIC):
         return Decoding(max_tokens=REASONED_TOKENS[mode], score_truncated=False)
     fewest = FUNCTION_TOKENS if isinstance(metric, CallableMetric) else FEWEST_TOKENS.get(metric.name, SHORT_TOKENS)
     longest = max(map(len, _targets(dataset)), default=0)
@@ -157,6 +166,8 @@ def _stop(metric: Metric, dataset: Dataset) -> tuple[str, ...]:
     """Return what ends a completion: the end of the line, unless answers have several."""
     if metric.name == "constraints":
         return ()
+    if metric.name == NO_METRIC:
+        return ("\n\n\n",)
     targets = [target.strip() for target in _targets(dataset)]
     if metric.name not in REASONED and not any("\n" in target for target in targets):
         return ("\n",)

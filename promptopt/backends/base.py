@@ -59,6 +59,7 @@ class Reply:
         attempts: Calls that were sent for this request.
         error: Why, if there is no answer; one sentence without secrets.
         lost: Whether the last attempt brought nothing and may have to be paid all the same.
+        chances: The probability of each of the request's choices, where the backend tells it; else empty.
     """
 
     status: Status
@@ -67,6 +68,7 @@ class Reply:
     attempts: int = 1
     error: str = ""
     lost: bool = False
+    chances: tuple[float, ...] = ()
 
 
 # Told of an attempt that may have to be paid though it brought nothing, with what it took where that is known; says

@@ -13,7 +13,18 @@ MAX_QUESTIONS = 12
 
 
 def likeliest(choices: Sequence[str], ask: Callable[[str], Top]) -> str | None:
-    """Return the choice that the answer most probably is, or None if no choice has any probability.
+    """Return the choice that the answer most probably is, or None if no choice has any probability."""
+    return best_of(weigh(choices, ask))
+
+
+def best_of(mass: dict[str, float]) -> str | None:
+    """Return the choice with the most probability, the first of equal ones; None if none has any."""
+    best = max(mass, key=lambda choice: mass[choice])
+    return best if mass[best] > 0 else None
+
+
+def weigh(choices: Sequence[str], ask: Callable[[str], Top]) -> dict[str, float]:
+    """Return the probability of each choice, at least; no more questions are asked once the likeliest is certain.
 
     The probability of a choice is summed over all ways to cut it into tokens, with and without a space before it.
     A token that several choices may begin with (``s`` of ``sports`` and ``spam``, ``1`` of ``1`` and ``10``) is
@@ -48,8 +59,7 @@ def likeliest(choices: Sequence[str], ask: Callable[[str], Top]) -> str | None:
             break
     for stem in stems.keys() & forms.keys():
         mass[forms[stem]] += stems[stem]
-    best = max(choices, key=lambda choice: mass[choice])
-    return best if mass[best] > 0 else None
+    return mass
 
 
 def _is_text(stem: bytes) -> bool:

@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Any
 
 from promptopt.backends.base import Reply, Request
-from promptopt.backends.likelihood import Top, likeliest
+from promptopt.backends.likelihood import Top, best_of, weigh
 from promptopt.budget import Usage
 from promptopt.errors import ConfigError, FatalBackendError
 from promptopt.layout import Message
@@ -120,7 +120,7 @@ class LlamaEngine:
         usage = reply.usage
         seconds = time.monotonic() - began_at
         timed = Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, seconds=seconds)
-        return Reply(reply.status, reply.text, timed, error=reply.error)
+        return replace(reply, usage=timed)
 
     def _read_shared(self, request: Request, is_dropped: IsDropped) -> None:
         """Leave the engine with what the request shares with its group, read by itself, and no more of its text."""
@@ -142,7 +142,8 @@ class LlamaEngine:
             answers.append(self._ask(request, 1, is_dropped, stem=stem, logprobs=True))
             return answers[-1].top
 
-        best = likeliest(request.choices, ask)
+        mass = weigh(request.choices, ask)
+        best = best_of(mass)
         first = answers[0].usage
         usage = Usage(first.prompt_tokens, len(answers), first.cached_tokens)
         failed = next((answer for answer in answers if answer.error is not None), None)
@@ -151,7 +152,7 @@ class LlamaEngine:
         if best is None:
             error = f"None of the choices begins with one of the {TOP_LOGPROBS} likeliest tokens."
             return Reply("failed", usage=usage, error=error)
-        return Reply("ok", best, usage)
+        return Reply("ok", best, usage, chances=tuple(mass[choice] for choice in request.choices))
 
     def _ask(
         self, request: Request, max_tokens: int, is_dropped: IsDropped, *, stem: str = "", logprobs: bool = False

@@ -4,6 +4,7 @@ Calls, retries and pace are those of ``HTTPBackend``; the server's life is in ``
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
@@ -187,7 +188,8 @@ class _Bill:
     def settle(self, logprobs: list[float] | None) -> Reply:
         """Return the reply to the request: its likeliest choice, if it came to that."""
         best = self.request.choices[logprobs.index(max(logprobs))] if logprobs else ""
-        return replace(self.failed or Reply("ok", best), usage=self.usage, attempts=self.attempts)
+        chances = tuple(map(math.exp, logprobs or ()))
+        return replace(self.failed or Reply("ok", best, chances=chances), usage=self.usage, attempts=self.attempts)
 
 
 def _keep(read: Callable[[bytes], tuple[Any, Usage]], found: list[Any], payload: bytes) -> Reply:

@@ -5,6 +5,7 @@ choice and the usage are looked at.
 """
 
 import contextlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -218,11 +219,20 @@ def _likeliest(top: Sequence[tuple[str, float]], choices: Sequence[str], usage: 
     for token, _ in sorted(top, key=lambda entry: -entry[1]):
         begun = [choice for choice in choices if token.strip() and choice.strip().startswith(token.strip())]
         if len(begun) == 1:
-            return Reply("ok", begun[0], usage)
+            return Reply("ok", begun[0], usage, chances=_chances(top, choices))
         if begun:
             error = f"The choices {begun[0]!r} and {begun[1]!r} begin with the same token; use scoring = generate."
             return Reply("failed", usage=usage, error=error)
     return Reply("failed", usage=usage, error=f"None of the choices is among the {len(top)} likeliest tokens.")
+
+
+def _chances(top: Sequence[tuple[str, float]], choices: Sequence[str]) -> tuple[float, ...]:
+    """Return the probability of the first tokens that are a whole choice; empty where a choice is longer than that."""
+    mass = dict.fromkeys((choice.strip() for choice in choices), 0.0)
+    for token, logprob in top:
+        if token.strip() in mass:
+            mass[token.strip()] += math.exp(logprob)
+    return tuple(mass.values()) if len(mass) == len(choices) and all(len(choice) == 1 for choice in mass) else ()
 
 
 def read_usage(value: Any) -> Usage:

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from promptopt.errors import ConfigError, UnknownNameError
-from promptopt.metric import Metric
+from promptopt.metric import NO_METRIC, Metric
 from promptopt.metrics.answer import TAKES
 from promptopt.metrics.choice import MultipleChoice
 from promptopt.metrics.constraints import Constraints
@@ -18,6 +18,7 @@ from promptopt.metrics.maths import Math, Numeric
 from promptopt.metrics.overlap import F1, RougeL
 from promptopt.metrics.suggest import few_labels, suggest_metric
 from promptopt.metrics.text import ContainsAny, ExactMatch, SetMatch
+from promptopt.metrics.unscored import Unscored
 
 __all__ = ["CallableMetric", "few_labels", "metric_names", "open_metric", "suggest_metric"]
 
@@ -37,7 +38,7 @@ def open_metric(name: str, **settings: Any) -> Metric:
     """Return the metric of this name.
 
     Args:
-        name: One of ``metric_names()``.
+        name: One of ``metric_names()``, or ``none`` where outputs can only be compared.
         **settings: The fields of the metric, such as ``fold_case`` or ``take``.
 
     Raises:
@@ -49,6 +50,8 @@ def open_metric(name: str, **settings: Any) -> Metric:
             "the metric code-exec would run code that a model wrote, and there is no sandbox for it; "
             "score the code yourself and give a Python function as the metric."
         )
+    if name == NO_METRIC:
+        return Unscored()
     if name not in _METRICS:
         raise UnknownNameError("metric", name, _METRICS)
     kind = _METRICS[name]

@@ -1,5 +1,6 @@
 """Contents: the prompts, examples and datasets of a store, each kept once under the hash of what it is."""
 
+import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from sqlalchemy import Table, func, select
 
 from promptopt.errors import StoreError
 from promptopt.example import SPLITS, Dataset, Example
+from promptopt.ids import content_hash
 from promptopt.prompt import Prompt
 from promptopt.store import dialect, schema
 from promptopt.store.database import Database, from_json, now, to_json
@@ -63,6 +65,34 @@ class Contents(Database):
         """Return examples by id; ids that are not known are missing from it."""
         return {key: _example(data) for key, data in self._get(schema.examples, list(ids)).items()}
 
+    def add_vectors(self, vectors: Mapping[str, Sequence[float]], encoder_key: str) -> None:
+        """Keep the vectors of texts; those that are known already are left alone.
+
+        Commits:
+            All of them at once.
+        """
+        self._put(
+            schema.vectors,
+            [
+                {"text": _name(text), "encoder_key": encoder_key, "vector": array.array("d", vector).tobytes()}
+                for text, vector in vectors.items()
+            ],
+        )
+
+    def vectors(self, texts: Iterable[str], encoder_key: str) -> dict[str, tuple[float, ...]]:
+        """Return the vectors of texts by text; texts without one are missing from it."""
+        by_name = {_name(text): text for text in texts}
+        table = schema.vectors.c
+        with self._reading() as connection:
+            rows = [
+                row
+                for batch in dialect.in_batches(list(by_name))
+                for row in connection.execute(
+                    select(table.text, table.vector).where(table.text.in_(batch), table.encoder_key == encoder_key)
+                )
+            ]
+        return {by_name[name]: tuple(array.array("d", vector)) for name, vector in rows}
+
     def record_test_use(self, dataset_hash: str, study_id: int) -> int:
         """Record that a study opens a test split, and return which use of it that is, counted from 1.
 
@@ -91,6 +121,11 @@ class Contents(Database):
                 for row in connection.execute(select(key, body).where(key.in_(batch)))
             ]
         return {name: from_json(text) for name, text in rows}
+
+
+def _name(text: str) -> str:
+    """Return the key of a text: a hash, since it may be long and hold half a character."""
+    return content_hash(text)
 
 
 def _body(example: Example) -> dict[str, Any]:

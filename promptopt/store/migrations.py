@@ -18,8 +18,23 @@ APPLICATION_ID = 0x70726F6D  # "prom"
 
 Migration = Callable[[Connection], None]
 
+
+def number_verdicts(connection: Connection) -> None:
+    """Bring schema 1 to 2: verdicts become numbered events, duels know their outputs, and leases have a table.
+
+    No release of schema 1 wrote duels, so there is nothing to carry over. A later step that changes these tables must
+    first put here, in words, how they looked in schema 2.
+    """
+    for table in ("preferences", "duels"):
+        if connection.exec_driver_sql(f"SELECT COUNT(*) FROM {table}").scalar():  # noqa: S608  # names of our own
+            raise StoreError(f"The table {table} holds rows that no release wrote; move them elsewhere, then open it.")
+        connection.exec_driver_sql(f"DROP TABLE {table}")
+    for made in (schema.duels, schema.duel_leases, schema.preferences):
+        made.create(connection)
+
+
 # MIGRATIONS[0] brings schema 1 to 2, and so on; a new file is made by schema.create and needs none of them.
-MIGRATIONS: tuple[Migration, ...] = ()
+MIGRATIONS: tuple[Migration, ...] = (number_verdicts,)
 
 
 def newest() -> int:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from promptopt.budget import Usage
+from promptopt.duel import Source, Verdict
 from promptopt.evaluation import Status
 from promptopt.trial import TrialState
 
-StudyState = Literal["running", "paused", "searched", "finished", "failed"]
+StudyState = Literal["running", "paused", "waiting", "searched", "finished", "failed"]
+DuelState = Literal["asked", "open", "settled"]
 AskState = Literal["open", "answered"]
 
 
@@ -185,3 +187,110 @@ class TrialScoreRow:
     calls: int
     tokens: int
     usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class DuelRow:
+    """A duel that a study asked for.
+
+    Args:
+        id: Names it.
+        path: The ask.
+        number: The ask's step.
+        place: The duel's place in the ask.
+        left_id: The prompt on the left.
+        right_id: The prompt on the right.
+        example_id: The example shown.
+        quorum: How many people's verdicts are wanted; 0 where none are.
+        state: ``asked`` until both outputs are there, ``open`` while it waits for people, then ``settled``.
+        left_key: The outcome of the left prompt.
+        right_key: That of the right one.
+    """
+
+    id: str
+    path: str
+    number: int
+    place: int
+    left_id: str
+    right_id: str
+    example_id: str
+    quorum: int = 1
+    state: DuelState = "asked"
+    left_key: str | None = None
+    right_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A verdict to be recorded.
+
+    Args:
+        duel_id: On which duel.
+        labeller: Who gives it.
+        verdict: What, with the duel's own sides.
+        source: A person, a judge model, a metric, or the outputs themselves.
+        remark: Free words.
+        catch: Whether the duel was shown again only to measure consistency.
+        shown_first: The prompt that stood on the left of the screen; empty where sides were not drawn.
+        millis: How long it took, in milliseconds.
+        detail: What a judge model said in each order.
+    """
+
+    duel_id: str
+    labeller: str
+    verdict: Verdict
+    source: Source = "human"
+    remark: str = ""
+    catch: bool = False
+    shown_first: str = ""
+    millis: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A duel as one labeller sees it; nothing here says which prompt is which.
+
+    Args:
+        duel_id: Names it, for ``record_verdict``.
+        inputs: What both prompts were asked.
+        left: The output on the left of the screen.
+        right: The one on the right.
+        expires: Until when it is kept for this labeller, in seconds since 1970.
+    """
+
+    duel_id: str
+    inputs: Mapping[str, str]
+    left: str
+    right: str
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A duel with a verdict of a person, or without one, as it goes into a file, on sides drawn once for all."""
+
+    duel_id: str
+    inputs: Mapping[str, str]
+    left: str
+    right: str
+    verdict: str = ""
+    labeller: str = ""
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """Where the labelling of a study stands.
+
+    Args:
+        open: Duels that wait for people.
+        settled: Duels that do not, or not any more.
+        given: Valid verdicts of people, catch trials left out.
+        by_labeller: The same by who gave them.
+    """
+
+    open: int
+    settled: int
+    given: int
+    by_labeller: Mapping[str, int]

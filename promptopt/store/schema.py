@@ -180,37 +180,58 @@ vectors = Table(
 )
 
 # Studies with duels can't be deleted: people's labels are dear and go only when somebody says so.
+# ``number`` is the step that asked and ``place`` the duel's place in it. ``state`` is ``asked`` until both outputs are
+# there, ``open`` while it waits for ``quorum`` people (0 where none are asked), then ``settled``.
 duels = Table(
     "duels",
     metadata,
     Column("id", Text, primary_key=True),
     _study(None, primary_key=False),
     _text("path"),
+    _count("number"),
+    _count("place"),
     Column("left", ForeignKey("prompts.id"), nullable=False),
     Column("right", ForeignKey("prompts.id"), nullable=False),
     Column("example", ForeignKey("examples.id"), nullable=False),
     Column("left_outcome", ForeignKey("outcomes.request_key")),
     Column("right_outcome", ForeignKey("outcomes.request_key")),
+    _count("quorum"),
     _text("state"),
-    Column("lease", Text),
-    Column("expires", Text),
-    Index("duels_by_ask", "study", "path"),
+    Index("duels_in_order", "study", "state", "number", "place"),
 )
 
+# Which person has which duel on screen, until when (seconds since 1970): two do not get the same one unless the quorum
+# wants both.
+duel_leases = Table(
+    "duel_leases",
+    metadata,
+    Column("duel", ForeignKey("duels.id"), primary_key=True),
+    Column("labeller", Text, primary_key=True),
+    Column("expires", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Each row is an event, numbered in the order in which they happened. A row with ``takes_back`` says nothing of the duel
+# but that an earlier one does not hold any more; that one bears its number in ``taken_back``. What was valid at any
+# time is read off the numbers, so that an answer is replayed as it was given.
 preferences = Table(
     "preferences",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
     Column("duel", ForeignKey("duels.id"), nullable=False, index=True),
     _text("labeller"),
     _text("source"),
     _text("verdict"),
     _text("remark", ""),
     _count("catch"),
-    _text("shown_left"),
+    _text("shown_first", ""),
     Column("millis", Integer),
     _text("at"),
-    Column("revoked_at", Text),
+    _text("detail", "{}"),
+    Column("takes_back", Text),
+    Column("taken_back", Integer),
+    sqlite_autoincrement=True,
 )
 
 # No foreign key: a test split that was opened stays opened when the study is deleted.

@@ -13,15 +13,17 @@ from typing import Any
 from promptopt.backends.simulated import SimulatedBackend
 from promptopt.budget import Budget
 from promptopt.example import Dataset, Example
+from promptopt.judge import Jury
 from promptopt.metric import Score
+from promptopt.setup import Setup
 from promptopt.store.rows import StudyRow
 from promptopt.store.store import Store
 from promptopt.strategy import Need, Strategy
-from promptopt.study import Setup, Study
+from promptopt.study import Study
 from promptopt.task import Task
 from promptopt.testing.simulation import sample_context
 
-SERVED: frozenset[Need] = frozenset({"write"})  # what models alone can answer
+SERVED: frozenset[Need] = frozenset({"write", "compare", "embed"})  # what needs no person
 NAME = "replay"
 DEV_ROWS = 12  # few: the search is what is tested, and the proof only follows it
 
@@ -82,7 +84,7 @@ def _setup(strategy: Strategy, plan: int) -> Setup:
     dataset = Dataset(NAME, context.pool + context.search[DEV_ROWS:], context.search[:DEV_ROWS], ())
     task = Task(NAME, context.description, dataset, _Same(), context.seeds)
     model = SimulatedBackend(dataset.train + dataset.dev)
-    return Setup(task, strategy, model, model, Budget(evaluations=plan))
+    return Setup(task, strategy, model, model, Budget(evaluations=plan), jury=Jury(metric=True))
 
 
 def _finish(store: Store, setup: Setup) -> str:

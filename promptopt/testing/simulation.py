@@ -3,6 +3,7 @@
 The world answers as a study would: a pair of prompt and example counts once, and the plan's end ends the search.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,21 +22,25 @@ from promptopt.ask import (
     Write,
     Written,
     flatten,
+    outputs_of,
 )
+from promptopt.duel import Duel, Preference, Verdict
 from promptopt.evaluation import Evaluation, Outcome, refused
 from promptopt.example import Example
 from promptopt.guards import MOST_IN_A_ROW, Guards
 from promptopt.ids import content_hash
-from promptopt.landscape import Landscape
+from promptopt.landscape import Landscape, uniform
 from promptopt.layout import Template, chat_layout
 from promptopt.prompt import PARTS, Candidate, Prompt
 from promptopt.strategy import Context, Strategy
 
 Scorer = Callable[[Candidate, Example], float | None]
+Labeller = Callable[[Duel], Verdict]
 WriteText = Callable[[Write], Written]
 
 WORDS = ("river", "market", "engine", "garden", "winter", "letter", "signal", "harbour", "orchard", "theatre")
 LABELS = ("nature", "trade", "craft")
+KEENNESS = 2.0  # of the simulated labeller: log-odds of preference for one log-odd of a right answer
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,17 @@ class World:
         scorer: The score of a candidate on an example; None is a failed call.
         write: Answers Write.
         plan: Evaluations that the search may consume.
+        prefer: Answers the duels of Compare.
         guards: Refuse prompts.
     """
 
     scorer: Scorer
     write: WriteText
     plan: int
+    prefer: Labeller
     guards: Guards = field(default_factory=Guards)
     consumed: set[tuple[str, str, int]] = field(default_factory=set)
+    preferences: list[Preference] = field(default_factory=list)
     refused_in_a_row: int = 0
 
     def affords(self, ask: Ask[Any]) -> bool:
@@ -116,7 +124,9 @@ class World:
         if isinstance(ask, Write):
             return self.write(ask)
         if isinstance(ask, Compare):
-            return Compared(())  # nobody has given a verdict yet
+            self.consumed |= self._cost(ask)
+            self.preferences += [self._preference(duel, n) for n, duel in enumerate(ask.duels, len(self.preferences))]
+            return Compared(tuple(self.preferences), self.left)
         if isinstance(ask, Embed):
             return Embedded(tuple(_vector(text) for text in ask.texts))
         return None
@@ -124,6 +134,8 @@ class World:
     def recall(self, ask: Ask[Any], answer: Any) -> Any:
         """Return an answer that was given before; what it consumed is consumed."""
         self.consumed |= self._cost(ask)
+        if isinstance(answer, Compared):
+            self.preferences = list(answer.preferences)
         return answer
 
     @property
@@ -132,8 +144,14 @@ class World:
         return self.plan - len(self.consumed)
 
     def _cost(self, ask: Ask[Any]) -> set[tuple[str, str, int]]:
-        asks = [inner for _, inner in flatten(ask, "")]
-        return {pair for inner in asks if isinstance(inner, Evaluate) for pair in inner.pairs(self.guards)}
+        asks = [evaluate for _, inner in flatten(ask, "") for evaluate in outputs_of(inner)]
+        return {pair for evaluate in asks for pair in evaluate.pairs(self.guards)}
+
+    def _preference(self, duel: Duel, number: int) -> Preference:
+        ids = duel.left.id, duel.right.id, duel.example.id
+        if any(self.guards.refusal(candidate.prompt) for candidate in (duel.left, duel.right)):
+            return Preference(f"{number:06d}", *ids, "skip", "the outputs", "outputs")
+        return Preference(f"{number:06d}", *ids, self.prefer(duel), "simulated")
 
     def _evaluate(self, candidate: Candidate, examples: Sequence[Example]) -> Evaluation:
         if why := self.guards.refusal(candidate.prompt):
@@ -161,7 +179,8 @@ def simulate(
         recorded: The answers to the first asks, as an earlier simulation gave them; the world answers the others.
     """
     scorer = landscape_scorer(landscape, context.fields) if isinstance(landscape, Landscape) else landscape
-    world = World(scorer, writer or failing_writer, context.evaluations, context.guards)
+    prefer = landscape_labeller(landscape, context) if isinstance(landscape, Landscape) else score_labeller(scorer)
+    world = World(scorer, writer or failing_writer, context.evaluations, prefer, context.guards)
     search = strategy.search(context)
     asks: list[Ask[Any]] = []
     answers: list[Any] = []
@@ -190,6 +209,33 @@ def landscape_scorer(landscape: Landscape, fields: tuple[str, ...]) -> Scorer:
         return float(landscape.is_right(templates[place].render(example), example))
 
     return score
+
+
+def landscape_labeller(landscape: Landscape, context: Context) -> Labeller:
+    """Return somebody who prefers the better prompt by Bradley and Terry's law, and never sees a tie."""
+
+    def prefer(duel: Duel) -> Verdict:
+        left, right = (
+            landscape.height(c.prompt.template(context.fields).render(duel.example), duel.example)
+            for c in (duel.left, duel.right)
+        )
+        chance = 1 / (1 + math.exp(KEENNESS * (right - left)))
+        luck = uniform("labeller", context.seed, duel.left.id, duel.right.id, duel.example.id)
+        return "left" if luck < chance else "right"
+
+    return prefer
+
+
+def score_labeller(scorer: Scorer) -> Labeller:
+    """Return somebody who prefers the higher score; a missing one is skipped."""
+
+    def prefer(duel: Duel) -> Verdict:
+        left, right = (scorer(candidate, duel.example) for candidate in (duel.left, duel.right))
+        if left is None or right is None:
+            return "skip"
+        return "left" if left > right else "right" if right > left else "tie"
+
+    return prefer
 
 
 def failing_writer(ask: Write) -> Written:

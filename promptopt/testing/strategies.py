@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Written
+from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Written, outputs_of
 from promptopt.guards import Guards
 from promptopt.ids import canonical_json, content_hash
 from promptopt.landscape import Landscape
-from promptopt.prompt import PARTS, Prompt
+from promptopt.prompt import PARTS, Candidate, Prompt
 from promptopt.registry import configure
 from promptopt.settings import read_settings, settings_of
 from promptopt.statistics import paired_difference
@@ -154,7 +154,7 @@ class StrategyContract:
         context = self._context(PLAN, editable=editable)
         fixed = [{k: v for k, v in seed.to_json().items() if k not in editable} for seed in context.seeds]
         for ask in self._simulate(PLAN, editable=editable).simple_asks:
-            for candidate in ask.candidates if isinstance(ask, Evaluate) else ():
+            for candidate in _candidates(ask):
                 assert {k: v for k, v in candidate.prompt.to_json().items() if k not in editable} in fixed
 
     def test_recommends_after_the_first_answer(self) -> None:
@@ -178,6 +178,8 @@ class StrategyContract:
             assert isinstance(estimate, Estimate)
             assert simulation.evaluations <= estimate.evaluations <= plan
             assert sum(ask.n for ask in simulation.simple_asks if isinstance(ask, Write)) <= estimate.writes
+            duels = sum(len(ask.duels) for ask in simulation.simple_asks if isinstance(ask, Compare))
+            assert duels <= estimate.duels
 
     def test_survives_equal_scores(self) -> None:
         """All wrong, all half right, all right: it ends, and recommends."""
@@ -232,10 +234,13 @@ class StrategyContract:
                     assert ask.basis != "mean" or all(0 <= estimate <= 1 for estimate in ask.estimates)
 
     def test_beats_random_where_the_optimum_is_known(self) -> None:
-        """Over 30 paired worlds at equal evaluations the 95 % interval of its lead over ``random`` lies above 0."""
+        """Over 30 paired worlds at equal evaluations the 95 % interval of its lead over the control lies above 0.
+
+        The control of strategies that compare is ``random-pairs``, which has the same labeller, else ``random``.
+        """
         if self.strategy.control:
             return
-        rival = configure("random")
+        rival = configure("random-pairs" if "compare" in self.strategy.needs else "random")
         pairs = [(self._true_accuracy(rival, n), self._true_accuracy(self.strategy, n)) for n in range(30)]
         lead = paired_difference(pairs)
         assert lead.interval.low > 0, lead
@@ -284,6 +289,11 @@ def rerun(job: str) -> str:
 
 def _fingerprints(simulation: Simulation) -> list[str]:
     return [ask.fingerprint() for ask in simulation.asks]
+
+
+def _candidates(ask: Ask[Any]) -> Sequence[Candidate]:
+    """Return the prompts that an ask has scored or compared."""
+    return [candidate for evaluate in outputs_of(ask) for candidate in evaluate.candidates]
 
 
 def _check_ask(ask: Ask[Any], context: Context) -> None:

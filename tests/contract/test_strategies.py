@@ -65,6 +65,25 @@ class TestOPRO(WithScriptedWriter):
     plan_to_beat_random = 2000  # at 1,500 its lead of three points takes 60 worlds to be seen, at 2,000 it takes 30
 
 
+class TestDTS(StrategyContract):
+    strategy = configure("dts")
+    plan_to_beat_random = 160
+
+
+class TestBTL(StrategyContract):
+    strategy = configure("btl")
+    plan_to_beat_random = 160
+
+
+class TestAPOHF(StrategyContract):
+    strategy = configure("apohf")
+    plan_to_beat_random = 160
+
+
+class TestRandomPairs(StrategyContract):
+    strategy = configure("random-pairs")
+
+
 class TestRandom(StrategyContract):
     strategy = configure("random")
 

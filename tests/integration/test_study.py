@@ -238,13 +238,13 @@ def test_failures_are_missing_data_and_no_wrong_answers(store: Path) -> None:
 
 def test_an_edited_strategy_is_caught_at_the_first_other_ask(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(toy_spec(store), after=60)
-    setup_of = Study._services
+    begin = Study._begin
 
-    def edited(self: Study) -> object:
+    def edited(self: Study) -> None:
         self.setup = replace(self.setup, strategy=Edited())
-        return setup_of(self)
+        begin(self)
 
-    monkeypatch.setattr(Study, "_services", edited)
+    monkeypatch.setattr(Study, "_begin", edited)
     with pytest.raises(ReplayError, match=r"Ask 0 .*--fork"):
         run(toy_spec(store))
 

@@ -41,8 +41,9 @@ from promptopt.opening import study_row
 from promptopt.prompt import Candidate
 from promptopt.registry import configure
 from promptopt.result import Progress, Result, cached_share
+from promptopt.setup import Setup
 from promptopt.store.store import Store
-from promptopt.study import Setup, Study
+from promptopt.study import Study
 from promptopt.task import Task
 from tests.fakes import work_out
 from tests.toy import dump

@@ -208,7 +208,7 @@ def test_bad_lines(tmp_path, bad, sentence):
         ("text,text\na,b\n", r"line 1: the column 'text' stands twice; rename one of them\.$"),
         (
             "text,words\na,b\n",
-            r"none of the columns 'text', 'words' is called target, label, .* --column target=NAME\.$",
+            r"none of the columns 'text', 'words' is called target, label, .* --column target=NAME, or --metric none",
         ),
         ("label\nb\n", r"line 2: no column of text is left for the input, only 'label'; name one with --column input="),
         ("text,label\na,b\n", r"too few rows \(1\); give at least 4, and 100 or more for a verdict\.$"),

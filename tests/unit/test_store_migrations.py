@@ -29,7 +29,8 @@ def stumble(connection: Connection) -> None:
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(migrations, "MIGRATIONS", ())
     with Store.open(tmp_path / "s.db") as store:
         filled(store)
     return tmp_path / "s.db"
@@ -74,7 +75,7 @@ def test_the_copy_holds_what_is_only_in_the_log_yet(old: Path, monkeypatch: pyte
         filled(store, "still in the log")
         monkeypatch.setattr(migrations, "MIGRATIONS", (add_colour,))
         Store.open(old).close()
-    monkeypatch.undo()
+    monkeypatch.setattr(migrations, "MIGRATIONS", ())
     with Store.open(Path(f"{old}.v1.bak")) as copy:
         assert [row.name for row in copy.studies()] == ["first", "still in the log"]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from promptopt.errors import ConfigError, UnknownNameError
+from promptopt.errors import ConfigError, DataError, UnknownNameError
 from promptopt.example import SPLITS
 from promptopt_datasets.ready import ready_names, ready_path
 from promptopt_datasets.seeds import read_wording
@@ -182,3 +182,16 @@ def test_decoding_leaves_room_for_the_answer():
 def test_bad_options(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
         load_task(rows(4), **{"prompt": "x", **options})
+
+
+def test_a_task_without_a_metric_needs_no_targets(tmp_path):
+    path = jsonl(tmp_path / "asked.jsonl", [{"message": f"where is order {n}?", "note": "urgent"} for n in range(40)])
+    task = load_task(path, metric="none", prompt="Answer: {message}")
+    assert task.metric.name == "none"
+    assert task.fields == ("message", "note")
+    assert {example.target for example in task.dataset.search} == {""}
+    assert task.decoding.max_tokens >= 256
+    named = load_task(path, metric="none", prompt="Answer: {message}", columns={"target": "note"})
+    assert {example.target for example in named.dataset.search} == {"urgent"}
+    with pytest.raises(DataError, match="--metric none"):
+        load_task(path, prompt="Answer: {message}")

@@ -15,7 +15,7 @@ from promptopt_cli.text import clean, words_for
 EXAMPLE = 'Examples: promptopt optimize sentiment | promptopt optimize --data reviews.csv --prompt "Classify: {text}"'
 RESUME_EXAMPLE = "Example: promptopt resume sentiment-irace-3f2a --add calls=500"
 # A cap that is reached is what was asked for; calls that fail are not.
-EXIT_CODES = {"end": 0, "cap": 0, "failures": 1, "interrupt": 130}
+EXIT_CODES = {"end": 0, "cap": 0, "failures": 1, "interrupt": 130, "labels": 3}
 
 Fork = Annotated[str | None, typer.Option("--fork", help="Start from the best prompts of this study.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")]
@@ -56,6 +56,9 @@ def optimize(
     cache: o.Cache = None,
     min_valid: o.MinValid = None,
     guard: o.Guard = None,
+    judge: o.Judge = None,
+    criteria: o.Criteria = None,
+    embed: o.Embed = None,
     fork: Fork = None,
     yes: Yes = False,
     estimate: EstimateOnly = False,
@@ -79,8 +82,15 @@ def optimize(
         editable=editable,
     )
     spec = o.with_model(
-        spec, task=model, optimizer=optimizer, price=price, optimizer_price=optimizer_price, options=model_option
+        spec,
+        task=model,
+        optimizer=optimizer,
+        price=price,
+        optimizer_price=optimizer_price,
+        options=model_option,
+        embed=embed,
     )
+    spec = o.with_judge(spec, judge, criteria)
     spec = o.with_strategy(spec, set_, name=strategy, profile=profile, then=then, share=share)
     spec = o.with_budget(
         spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
@@ -141,6 +151,10 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
         show.as_json(result.to_json())
     else:
         show.result(result.to_json(), spec.store)
+    if result.state == "waiting":
+        label = f"promptopt label {words_for(result.name, spec.store)} --terminal"
+        print(clean(f"Waiting: {result.reason}. Give verdicts with: {label}"), file=sys.stderr)
+        raise typer.Exit(EXIT_CODES[result.cause])
     if result.state == "paused":
         again = f"promptopt resume {words_for(result.name, spec.store)}"
         print(clean(f"Paused: {result.reason}. Go on with: {again}"), file=sys.stderr)

@@ -1,0 +1,123 @@
+"""``promptopt label``: say which of two answers is better, here in the terminal, or by files from elsewhere."""
+
+import getpass
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
+from promptopt.errors import ConfigError
+from promptopt_cli import options as o
+from promptopt_cli.text import clean, words_for
+
+if TYPE_CHECKING:
+    from promptopt.duel import Verdict
+    from promptopt.store.rows import Shown
+    from promptopt.study import Study
+
+EXAMPLE = "Example: promptopt label reviews-dts-3f2a --terminal"
+KEYS: "dict[str, Verdict]" = {"1": "left", "2": "right", "t": "tie", "b": "both_bad", "s": "skip"}
+HELP = "1 or 2: the better answer   t tie   b both bad   s skip   u undo   r REMARK first a remark   q stop"
+
+Terminal = Annotated[bool, typer.Option("--terminal", help="Label here, by keys.")]
+Name = Annotated[str | None, typer.Option("--name", help="Who labels [your user name].")]
+Export = Annotated[Path | None, typer.Option("--export", help="Write all pairs into this CSV or JSONL file.")]
+Import = Annotated[Path | None, typer.Option("--import", help="Read verdicts from such a file.")]
+Audit = Annotated[bool, typer.Option("--audit", help="Check a judge model: label pairs that it has decided.")]
+
+
+def label(
+    study: Annotated[str, typer.Argument(help="The study's name; see: promptopt studies list.")],
+    terminal: Terminal = False,
+    name: Name = None,
+    export: Export = None,
+    import_: Import = None,
+    audit: Audit = False,
+    store: o.StorePath = DEFAULT_STORE,
+) -> None:
+    """Give verdicts on pairs of answers, blind and on sides that change; what is said goes into the search at once."""
+    from promptopt.labelling import export_labels, import_labels
+    from promptopt.report import study_spec
+
+    who = name or getpass.getuser()
+    if export:
+        print(f"{export_labels(store, study, export)} pairs are in {export}; fill in the verdicts and --import it.")
+    if import_:
+        print(f"{import_labels(store, study, import_, who)} new verdicts; go on with: {_resume(study, store)}")
+    if terminal or audit:
+        spec = replace(spec_from_json(study_spec(store, study)), store=store)
+        _label_here(spec, who, audit=audit)
+    elif not (export or import_):
+        raise ConfigError("say how to label: --terminal, --audit, --export FILE or --import FILE.")
+
+
+def _label_here(spec: StudySpec, who: str, *, audit: bool) -> None:
+    """Show pair after pair; after each batch the study goes on and chooses the next ones."""
+    from promptopt import api
+    from promptopt_cli import show
+    from promptopt_cli.live import show_download
+
+    print(HELP)
+    while True:
+        with api.open_study(spec, download=show_download) as study:
+            result = None if audit else study.run()
+            if result is not None and result.state != "waiting":
+                show.result(result.to_json(), spec.store)
+                return
+            if not _say_all(study, who, audit=audit):
+                print(f"Stopped; nothing is lost. Go on with: promptopt label {words_for(study.row.name, spec.store)}"
+                      " --terminal", file=sys.stderr)  # fmt: skip
+                raise typer.Exit(3)
+            if audit:
+                return
+
+
+def _say_all(study: "Study", who: str, *, audit: bool) -> bool:
+    """Ask about every pair that is open now; False if the person stops."""
+    while (shown := study.store.next_duel(study.row.id, who, audit=audit)) is not None:
+        _show(study, shown)
+        if not _say(study, shown, who):
+            return False
+    return True
+
+
+def _show(study: "Study", shown: "Shown") -> None:
+    stand = study.store.labelling(study.row.id)
+    outlook = study.store.outlook(study.row.id) or {}
+    chance = f", the leader is the best with probability {outlook['p_best']:.2f}" if outlook.get("p_best") else ""
+    stop = "; you can stop now" if outlook.get("may_stop") else ""
+    print(f"\nverdicts {stand.given}, pairs open {stand.open}{chance}{stop}")
+    for field, value in shown.inputs.items():
+        print(f"{clean(field)}: {clean(value)}")
+    print(f"\n[1] {clean(shown.left)}\n\n[2] {clean(shown.right)}\n")
+
+
+def _say(study: "Study", shown: "Shown", who: str) -> bool:
+    """Read keys until a verdict is given or taken back; False if the person stops."""
+    remark = ""
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            return False
+        if said.startswith("r "):
+            remark = said[2:].strip()
+        elif said == "q":
+            return False
+        elif said == "u":
+            if study.store.take_back(study.row.id, who) is None:
+                print("There is nothing to take back.")
+            else:
+                return True
+        elif said in KEYS:
+            study.store.record_verdict(shown.duel_id, who, KEYS[said], remark=remark)
+            return True
+        else:
+            print(HELP)
+
+
+def _resume(study: str, store: str) -> str:
+    return f"promptopt resume {words_for(study, store)}"

@@ -1,0 +1,147 @@
+"""JudgeModel: a model that says which of two answers is better, asked in both orders always.
+
+Where the backend gives log-probabilities, the log-odds of the two letters are read and averaged over the orders, so
+that a liking for the first place cancels. Else the answer is read as text, and only what both orders agree on counts.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from promptopt.backends.base import Backend, Reply, Request
+from promptopt.duel import Verdict, swapped
+from promptopt.example import Example
+from promptopt.layout import Message
+from promptopt.ledger import Ledger
+
+LETTERS = ("A", "B")
+MOST_CHARACTERS = 6_000  # of each answer
+EVEN = 1e-9  # log-odds so near to 0 are a tie
+MAX_TOKENS = 4
+LEAST_CHANCE = 1e-12
+
+QUESTION = (
+    "Two answers were given to the same input. Decide which of them is better.",
+    "What counts:",
+    "Which answer is better? Reply with one letter, A or B, and nothing else.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one input, under a key."""
+
+    key: str
+    example: Example
+    left: str
+    right: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a judge model makes of a pair.
+
+    Args:
+        verdict: ``left``, ``right``, ``tie``, or ``skip`` where an order brought no readable answer: that is no vote.
+        detail: What it said in each order, and how long the answers were; for the audit.
+    """
+
+    verdict: Verdict
+    detail: Mapping[str, Any]
+
+
+class JudgeModel:
+    """Asks a model for its opinion of pairs.
+
+    Args:
+        backend: The model.
+        ledger: The caps.
+        criteria: What makes an answer good, in words.
+    """
+
+    def __init__(self, backend: Backend, ledger: Ledger, criteria: str) -> None:
+        self.backend = backend
+        self._ledger = ledger
+        self._criteria = criteria
+
+    def judge(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Opinion] | None]:
+        """Yield the opinion on each pair as soon as both orders are answered; None while nothing arrives.
+
+        Raises:
+            BudgetSpentError: A cap was reached first.
+            TooManyFailuresError: Too few calls succeeded.
+            FatalBackendError: The model cannot be used at all.
+        """
+        heard: dict[str, dict[bool, Reply]] = {pair.key: {} for pair in pairs}
+        requests = (
+            ((pair, is_turned), self._request(pair, is_turned)) for pair in pairs for is_turned in (False, True)
+        )
+        with closing(self._ledger.run(self.backend, requests)) as arrivals:
+            for arrival in arrivals:
+                if arrival is None:
+                    yield None
+                    continue
+                (pair, is_turned), reply = arrival
+                heard[pair.key][is_turned] = reply
+                if len(heard[pair.key]) == 2:
+                    yield pair, weigh(pair, heard[pair.key][False], heard[pair.key][True])
+
+    def _request(self, pair: Pair, is_turned: bool) -> Request:
+        """Return the request; the judge sees the input, the answers and what counts, and never the prompts."""
+        shown = (pair.right, pair.left) if is_turned else (pair.left, pair.right)
+        intro, counts, question = QUESTION
+        inputs = "\n".join(f"{name}: {value}" for name, value in pair.example.inputs.items())
+        blocks = [f"{intro}\n{counts} {self._criteria}" if self._criteria else intro, f"Input\n{inputs}"]
+        blocks += [f"Answer {letter}\n{_cut(text)}" for letter, text in zip(LETTERS, shown, strict=True)]
+        messages = (Message("user", "\n\n".join([*blocks, question])),)
+        abilities = self.backend.abilities
+        likelihood, bound = "likelihood" in abilities, "choice" in abilities
+        return Request(
+            mode="chat",
+            messages=messages,
+            max_tokens=MAX_TOKENS,
+            choices=LETTERS if likelihood else (),
+            allowed=LETTERS if bound and not likelihood else (),
+            group="judge",
+        )
+
+
+def weigh(pair: Pair, straight: Reply, turned: Reply) -> Opinion:
+    """Return the opinion that two replies make: of the answers as they stand, and of the answers turned round."""
+    lengths = [len(pair.left), len(pair.right)]
+    odds = [_log_odds(straight), _log_odds(turned)]
+    if odds[0] is not None and odds[1] is not None:
+        mean = (odds[0] - odds[1]) / 2  # in the second order the right answer is A
+        detail = {"orders": [_sign(odds[0]), swapped(_sign(odds[1]))], "log_odds": odds, "lengths": lengths}
+        return Opinion(_sign(mean), detail)
+    said = [_read(straight), swapped(_read(turned))]
+    detail = {"orders": said, "lengths": lengths}
+    if "skip" in said:
+        return Opinion("skip", detail)
+    return Opinion(said[0] if said[0] == said[1] else "tie", detail)
+
+
+def _log_odds(reply: Reply) -> float | None:
+    """Return the log-odds of A against B; None where the backend does not tell them."""
+    if reply.status != "ok" or len(reply.chances) != len(LETTERS):
+        return None
+    first, second = (math.log(max(LEAST_CHANCE, chance)) for chance in reply.chances)
+    return round(first - second, 6)
+
+
+def _sign(odds: float) -> Verdict:
+    return "tie" if abs(odds) < EVEN else "left" if odds > 0 else "right"
+
+
+def _read(reply: Reply) -> Verdict:
+    """Return what a reply says in words, A for left; anything but one of the letters is no vote."""
+    text = reply.text.strip().strip(".:)(*\"'`").strip()
+    if reply.status not in ("ok", "truncated") or text not in LETTERS:
+        return "skip"
+    return "left" if text == LETTERS[0] else "right"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " [cut]"

@@ -1,0 +1,133 @@
+"""Setup: all that a study is made of, and the services that answer its asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from promptopt.backends.base import Backend
+from promptopt.budget import Budget, Prices
+from promptopt.duel_proof import duel_calls
+from promptopt.embedder import Embedder, Encoder, HashEncoder
+from promptopt.errors import ConfigError
+from promptopt.evaluator import CacheMode, Evaluator
+from promptopt.guards import Guards, Rules
+from promptopt.health import LEAST_VALID
+from promptopt.journal import Services
+from promptopt.judge import Judge, Jury
+from promptopt.ledger import Ledger
+from promptopt.metric import NO_METRIC
+from promptopt.proof import baselines, calls_needed
+from promptopt.store.store import Store
+from promptopt.strategy import Context, Strategy
+from promptopt.task import Task
+from promptopt.writer import Writer
+
+FINALISTS = 2
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a study is made of.
+
+    Args:
+        task: What is to be done well.
+        strategy: The search algorithm.
+        task_model: The model whose prompt is sought.
+        optimizer_model: The model that writes prompts; None where the strategy needs none.
+        rules: Which guards stand.
+        jury: Who judges duels; None where the strategy asks for none.
+        encoder: What turns texts into vectors.
+        budget: ``evaluations`` is the plan, the rest are caps.
+        seed: Of every random stream.
+        cache: ``on``, or ``off`` to use only outcomes that this study has paid for.
+        prices: What tokens cost, by backend address.
+        min_valid: Pause when less than this share of calls brings an answer.
+    """
+
+    task: Task
+    strategy: Strategy
+    task_model: Backend
+    optimizer_model: Backend | None
+    budget: Budget
+    seed: int = 0
+    cache: CacheMode = "on"
+    prices: Mapping[str, Prices] = field(default_factory=dict)
+    min_valid: float = LEAST_VALID
+    rules: Rules = Rules()
+    jury: Jury | None = None
+    encoder: Encoder = HashEncoder()
+
+    def __post_init__(self) -> None:
+        if self.budget.evaluations is None:
+            raise ConfigError("budget: evaluations is missing; it is the plan of the search, for example 400.")
+        needs = self.strategy.needs
+        if "write" in needs and self.optimizer_model is None:
+            raise ConfigError(
+                f"The strategy {self.strategy.name} needs write, which this study has nobody to answer; give an "
+                "optimizer model, or take a strategy that needs none, such as irace."
+            )
+        if "compare" in needs and self.jury is None:
+            raise ConfigError(
+                f"The strategy {self.strategy.name} needs somebody who compares answers; say who with --judge: human, "
+                "metric, or a model's address."
+            )
+        if not self.is_scored and "compare" not in needs:
+            raise ConfigError(
+                f"The strategy {self.strategy.name} needs a metric and task {self.task.name} has none; take one that "
+                "learns from comparisons, such as dts with --judge human, or give a metric."
+            )
+        if not self.task.dataset.search:
+            raise ConfigError(f"task {self.task.name}: there are no training examples to search on.")
+
+    @property
+    def plan(self) -> int:
+        """How many evaluations the search may consume."""
+        return self.budget.evaluations or 0
+
+    @property
+    def proof_calls(self) -> int:
+        """How many calls the proof makes at most."""
+        if not self.is_scored:
+            return duel_calls(self.task.dataset, by_model=self.jury is not None and self.jury.model is not None)
+        return calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
+
+    @cached_property
+    def guards(self) -> Guards:
+        """What refuses prompts; never the user's own and the baselines."""
+        task, free = self.task, frozenset(candidate.id for candidate in baselines(self.task).values())
+        rows, pool = task.dataset.search, task.dataset.pool
+        return Guards(self.rules, task.seeds, task.fields, rows, pool, task.description, free)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the task has a metric; else only comparisons tell what is better."""
+        return self.task.metric.name != NO_METRIC
+
+    @property
+    def context(self) -> Context:
+        """What the strategy may know."""
+        task, able = self.task, self.optimizer_model.abilities if self.optimizer_model else frozenset()
+        return Context(
+            description=task.description,
+            seeds=task.seeds,
+            pool=task.dataset.pool,
+            search=task.dataset.search,
+            evaluations=self.plan,
+            metric=task.metric.name,
+            fields=task.fields,
+            choices=task.choices,
+            editable=task.editable,
+            modes=self.task_model.modes,
+            guards=self.guards,
+            seed=self.seed,
+            answers=frozenset({"write"}) if "write" in able else frozenset(),
+        )
+
+
+def open_services(setup: Setup, store: Store, ledger: Ledger, study_id: int) -> Services:
+    """Return who answers the asks of a study."""
+    task, optimizer, jury = setup.task, setup.optimizer_model, setup.jury
+    evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=study_id, cache=setup.cache)
+    writer = Writer(optimizer, store, ledger, study_id=study_id, seed=setup.seed) if optimizer else None
+    judge = Judge(jury, evaluator, store, ledger, study_id=study_id, guards=setup.guards) if jury else None
+    return Services(evaluator, writer, setup.guards, judge, Embedder(setup.encoder, store, ledger))
