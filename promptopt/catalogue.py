@@ -66,9 +66,10 @@ def describe_strategies(name: str | None = None) -> list[dict[str, Any]]:
 def _described(name: str) -> dict[str, Any]:
     cls, strategy = find_strategy(name), configure(name)
     said, module = Docstring.of(cls), Docstring.of(sys.modules[cls.__module__])
+    meanings = {
+        name: text for base in reversed(cls.__mro__) for name, text in Docstring.of(base).entries("Args").items()
+    }
     profiles = {**PROFILES, **module.entries("Profiles")}
-    # Settings may be a base's, and explained there.
-    meanings = {key: text for base in reversed(cls.__mro__) for key, text in Docstring.of(base).entries("Args").items()}
     return {
         "name": name,
         "what": said.summary,

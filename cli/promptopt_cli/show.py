@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from promptopt_cli.judges import describe_judges
 from promptopt_cli.text import clean, words_for
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from promptopt.study import Study
 
 WORD_STYLE = {"better": "bold green", "worse": "bold red", "not measured": "bold yellow"}
-WHO = {"human": "people", "model": "the judge model", "metric": "the metric", "outputs": "equal or missing outputs"}
 MAX_EFFECTS = 8
 SHOWN_ERRORS = 8
 SETTING_COLUMNS = ("setting", "default", "type", "meaning")
@@ -82,7 +82,7 @@ def result(data: Mapping[str, Any], store: str) -> None:
             out.print(_by_task(data))
     else:
         out.print(f"\n{data['sentence']}", style="bold yellow")
-    for line in judging(data):
+    for line in describe_judges(data):
         out.print(line, soft_wrap=True)
     if data["best"]["id"] != data["seed"]["id"]:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
@@ -99,37 +99,6 @@ def result(data: Mapping[str, Any], store: str) -> None:
         name = words_for(data["name"], store)
         out.print(f"\nUse it: promptopt export {name}", soft_wrap=True)
         out.print(f"Look closer: promptopt studies show {name}", soft_wrap=True)
-
-
-def judging(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield who compared answers and how far they can be trusted: beside every result that rests on it."""
-    told = data.get("judging")
-    if not told:
-        return
-    counts = ", ".join(f"{n} by {WHO[source]}" for source, n in told["verdicts"].items())
-    best = f"; the best is the best of all compared with probability {data['p_best']:.2f}" if data["p_best"] else ""
-    yield f"\nverdicts  {counts}{best}"
-    for judge in told["judges"]:
-        yield (
-            f"judge     {judge['judge']}: chose the first answer in {_share(judge['first_place'])}, the longer in "
-            f"{_share(judge['longer'])}; same in both orders {_share(judge['consistency'])}; unreadable "
-            f"{_share(judge['unread'])}"
-        )
-        beside = f"kappa {judge['kappa']:.2f}, " if judge["kappa"] is not None else ""
-        agreed = f"agrees with people on {_share(judge['agreement'])} of {judge['shared']} ({beside}weight "
-        yield f"          {agreed}{judge['weight']:.2f})" if judge["shared"] else "          no person has checked it"
-    for person in told["people"]:
-        again = (
-            f"; {_share(person['consistency'])} the same of {person['repeats']} asked twice"
-            if person["repeats"]
-            else ""
-        )
-        others = f"; agrees with others on {_share(person['agreement'])}" if person["shared"] else ""
-        yield f"person    {person['labeller']}: {person['n']} verdicts, left in {_share(person['left'])}{again}{others}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
 
 
 def studies(lines: Sequence[Mapping[str, Any]]) -> None:

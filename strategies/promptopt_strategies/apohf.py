@@ -2,6 +2,21 @@
 
 A network predicts how good each prompt is from its features; the duel is between its favourite and the prompt that
 could most easily be better still.
+
+Profiles:
+    paper: 200 prompts that the optimizer model induces from examples, 150 duels one at a time, the exact bonus.
+    reference-code: The same with the diagonal bonus of the released code.
+    recommended: The first parameters are scaled by the width (unscaled, they predict utilities of some eight log-odds
+        before the first verdict), the network sees the leading principal components of the features and learns in fewer
+        and larger steps; new prompts come as it goes, and it ends when it is sure.
+
+Differences from the code, in every profile:
+    - Ties count half to either side, and skips not at all.
+    - A labeller counts by the reliability that the one posterior of all preferences gives, and somebody unreliable not.
+    - The input of a duel is chosen, and every duel has one; in the code utility is a mean over inputs.
+    - The recommendation comes after the last verdict; in the code it is made before training on it.
+    - The network says who is first, and the posterior, which is calibrated, how probably that is the best.
+    - The pool ends after three rounds of writing; in the code it may never be full.
 """
 
 from collections.abc import Mapping
@@ -41,15 +56,7 @@ class APOHF(ArenaSettings):
     Bradley-Terry-Luce loss. The first prompt of the next duel has the highest predicted utility of all, the second the
     highest sum of utility and bonus, never the first. The first ``random_duels`` pairs are drawn at random.
 
-    Deviations from paper and code, in every profile: ties count half to either side; a labeller counts by the
-    reliability that the one posterior of all preferences gives, and a verdict of somebody unreliable not at all; the
-    input of a duel is chosen, not fixed; the recommendation comes after the last verdict and not before it. The network
-    says who is first, and that posterior, which is calibrated, how probably that is the best.
-    ``recommended`` moreover scales the first parameters by the width (unscaled, they predict utilities of some eight
-    log-odds before the first verdict), works on the leading principal components of the features, and learns in fewer
-    and larger steps.
-
-    Asks: one Embed, then one Compare after the other.
+    *Asks*: one Embed, then one Compare after the other.
 
     Args:
         random_duels: Pairs drawn at random before the network chooses.

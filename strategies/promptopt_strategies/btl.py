@@ -1,6 +1,10 @@
 """BTL: logistic duelling on features, the default for more than 30 prompts.
 
 What is learned of one prompt tells of those that are like it, so few duels go a long way in a large pool.
+
+Profiles:
+    paper: 200 prompts, 150 duels one at a time, none added.
+    recommended: New prompts come as it goes, and it ends when it is sure.
 """
 
 from collections.abc import Mapping
@@ -25,7 +29,7 @@ class BTL(ArenaSettings):
     - ``ucb``: the highest mean plus ``width`` standard deviations of its difference to the first;
     - ``thompson``: the best of a draw from the posterior.
 
-    Asks: one Embed, then one Compare after the other.
+    *Asks*: one Embed, then one Compare after the other.
 
     Args:
         rule: How the second prompt is chosen.

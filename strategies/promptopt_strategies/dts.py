@@ -1,4 +1,14 @@
-"""DTS: double Thompson sampling, the default for up to 30 prompts."""
+"""DTS: double Thompson sampling, the default for up to 30 prompts.
+
+Profiles:
+    paper: Algorithm 1 on counts of wins, 1,000 duels one at a time, no prompts added.
+    recommended: From the posterior of all preferences; new prompts come as it goes, and it ends when it is sure.
+
+Differences from the paper, in every profile:
+    - A prompt is never its own challenger, since that duel would tell nothing.
+    - A tie goes to either side by the hash of the preference, where counts are used.
+    - What is recommended is the strongest by the posterior, not the Copeland winner of the counts.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -31,9 +41,9 @@ class DTS(ArenaSettings):
       labeller is weighed by reliability. Its draws are transitive, so the prompt that beats the most others is the one
       with the highest utility;
     - ``counts``: as published, a Beta distribution for each pair from its own wins and losses alone. Needs no model of
-      strengths and many more duels. Unlike there, a prompt is never its own challenger: that duel would tell nothing.
+      strengths and many more duels.
 
-    Asks: one Compare after the other.
+    *Asks*: one Compare after the other.
 
     Args:
         belief: What is drawn from.

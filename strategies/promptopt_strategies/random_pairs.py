@@ -1,6 +1,10 @@
 """RandomPairs: the control that every strategy on duels must beat at equal duels.
 
 It believes what the others believe, from the same preferences, and leaves the choice of pairs to chance.
+
+Profiles:
+    paper: 200 prompts, 150 duels one at a time.
+    recommended: As many as the others have; it ends when it is sure.
 """
 
 from collections.abc import Mapping
@@ -16,7 +20,7 @@ from promptopt_strategies.arena import MANY, ArenaSettings, as_profile, open_are
 class RandomPairs(ArenaSettings):
     """Compares pairs of prompts that are drawn at random, and recommends the strongest.
 
-    Asks: one Compare after the other, and Embed above 30 prompts.
+    *Asks*: one Embed above 30 prompts, then one Compare after the other.
     """
 
     pool: int = 20

@@ -19,6 +19,7 @@ from promptopt.layout import chat_layout, completion_layout
 from promptopt.metric import Score
 from promptopt.prompt import Demo, Prompt
 from promptopt.report import show_study
+from promptopt.setup import open_services
 from promptopt.statistics import Interval, macro_difference, mean_of_means, paired_difference
 from promptopt.store.store import Store
 from promptopt.suite import Suite
@@ -220,7 +221,7 @@ class TestStudy:
     def test_every_request_has_its_tasks_layout_and_room(self, tmp_path: Path) -> None:
         task = Suite([toy_task(), animals(metric=Same())])
         with api.open_study(spec(tmp_path / "s.db"), task=task) as study:
-            evaluator = study._services().evaluator
+            evaluator = open_services(study.setup, study.store, study._ledger, study.row.id).evaluator
             examples = [next(e for e in task.dataset.search if e.task == name) for name in ("toy", "animals")]
             requests = [evaluator._request(pair) for pair in evaluator.pairs(Evaluate([_seed(task)], examples))]
         assert [(r.mode, r.max_tokens) for r in requests] == [("chat", 16), ("completion", 3)]
@@ -232,7 +233,7 @@ class TestStudy:
             study.run()
             ask = Evaluate([_seed(task)], task.dataset.search[:1] + task.dataset.search[-1:])
             study._journal.answer(9_000, {"x": ask}, lambda done, total: None)
-            recorded = study._services().evaluator.recorded("x", ask)
+            recorded = open_services(study.setup, study.store, study._ledger, study.row.id).evaluator.recorded("x", ask)
         assert [o.task for o in recorded[0].outcomes] == ["animals", "toy"]
 
 

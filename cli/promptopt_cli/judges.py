@@ -1,0 +1,37 @@
+"""Judges: who compared answers and how far they can be trusted, in words beside every result that rests on it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+WHO = {"human": "people", "model": "the judge model", "metric": "the metric", "outputs": "equal or missing outputs"}
+
+
+def describe_judges(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a result says of its judges; nothing where nobody compared."""
+    told = data.get("judging")
+    if not told:
+        return
+    counts = ", ".join(f"{n} by {WHO[source]}" for source, n in told["verdicts"].items())
+    best = f"; the best is the best of all compared with probability {data['p_best']:.2f}" if data["p_best"] else ""
+    yield f"\nverdicts  {counts}{best}"
+    for judge in told["judges"]:
+        yield (
+            f"judge     {judge['judge']}: chose the first answer in {_share(judge['first_place'])}, the longer in "
+            f"{_share(judge['longer'])}; same in both orders {_share(judge['consistency'])}; unreadable "
+            f"{_share(judge['unread'])}"
+        )
+        beside = f"kappa {judge['kappa']:.2f}, " if judge["kappa"] is not None else ""
+        agreed = f"agrees with people on {_share(judge['agreement'])} of {judge['shared']} ({beside}weight "
+        yield f"          {agreed}{judge['weight']:.2f})" if judge["shared"] else "          no person has checked it"
+    for person in told["people"]:
+        again = (
+            f"; {_share(person['consistency'])} the same of {person['repeats']} asked twice"
+            if person["repeats"]
+            else ""
+        )
+        others = f"; agrees with others on {_share(person['agreement'])}" if person["shared"] else ""
+        yield f"person    {person['labeller']}: {person['n']} verdicts, left in {_share(person['left'])}{again}{others}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
