@@ -28,6 +28,7 @@ JUDGE_SPREAD = 0.15
 PRIOR_AGREED, PRIOR_SHARED = 3.0, 4.0
 TIE_PRIOR, TIE_SPREAD = -1.0, 1.0  # of the logarithm of Davidson's tie parameter
 DRAWS = 400
+JITTER = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,7 @@ class Strengths:
     Args:
         ids: The prompts, in the order of the rows.
         utilities: The estimates, shape (n,); only differences mean anything.
-        rows: What each prompt is a combination of, shape (n, d).
-        root: A square root of the covariance of the d weights, shape (d, d).
+        covariance: Of the utilities, shape (n, n).
         labellers: Who gave the preferences, by name.
         tie: Davidson's tie parameter: the odds of a tie to either side of two equally good prompts.
         n: Preferences that this rests on.
@@ -65,30 +65,36 @@ class Strengths:
 
     ids: tuple[str, ...]
     utilities: "Array"
-    rows: "Array"
-    root: "Array"
+    covariance: "Array"
     labellers: Mapping[str, Labeller]
     tie: float
     n: int
 
     def spread(self, left: int, right: int) -> float:
         """Return the standard deviation of the difference of two utilities."""
+        return float(self.spreads(left)[right])
+
+    def spreads(self, index: int) -> "Array":
+        """Return the standard deviation of the difference of each utility to one of them, shape (n,)."""
         import numpy as np
 
-        return float(np.linalg.norm((self.rows[left] - self.rows[right]) @ self.root))
+        own = np.diag(self.covariance)
+        return np.asarray(np.sqrt(np.maximum(own - 2 * self.covariance[index] + own[index], 0.0)))
 
     def interval(self, index: int, z: float = 1.96) -> tuple[float, float]:
         """Return the interval of a utility against the average of all."""
-        import numpy as np
-
-        half = z * float(np.linalg.norm((self.rows[index] - self.rows.mean(axis=0)) @ self.root))
+        spread = self.covariance[index, index] - 2 * self.covariance[index].mean() + self.covariance.mean()
+        half = z * float(max(0.0, spread)) ** 0.5
         middle = float(self.utilities[index] - self.utilities.mean())
         return middle - half, middle + half
 
     def draw(self, rng: random.Random, n: int = 1) -> "Array":
         """Return utilities drawn from the posterior, shape (n, prompts)."""
-        noise: Array = normals(rng, (n, self.root.shape[0])) @ self.root.T @ self.rows.T
-        return self.utilities + noise
+        import numpy as np
+
+        # Drawn in the space of prompts: the same whatever basis the weights have.
+        root = np.linalg.cholesky(self.covariance + JITTER * np.eye(len(self.ids)))
+        return np.asarray(self.utilities + normals(rng, (n, len(self.ids))) @ root.T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +169,9 @@ def fit_strengths(
         nature = nature.learn(votes, votes.gaps @ weights)
         if float(np.abs(weights - before).max()) < SETTLED:
             break
-    root = np.linalg.cholesky(np.linalg.inv(information))
-    return Strengths(
-        tuple(ids), features @ weights, features, root, nature.labellers(votes), float(np.exp(nature.log_tie)), votes.n
-    )
+    covariance = features @ np.linalg.solve(information, features.T)
+    tie = float(np.exp(nature.log_tie))
+    return Strengths(tuple(ids), features @ weights, covariance, nature.labellers(votes), tie, votes.n)
 
 
 def copeland(wins: "Array") -> "Array":

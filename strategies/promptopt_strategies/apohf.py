@@ -7,8 +7,8 @@ Profiles:
     paper: 200 prompts that the optimizer model induces from examples, 150 duels one at a time, the exact bonus.
     reference-code: The same with the diagonal bonus of the released code.
     recommended: The first parameters are scaled by the width (unscaled, they predict utilities of some eight log-odds
-        before the first verdict), the network sees the leading principal components of the features and learns in fewer
-        and larger steps; new prompts come as it goes, and it ends when it is sure.
+        before the first verdict), the network sees a random projection of the features and learns in fewer and larger
+        steps; new prompts come as it goes, and it ends when it is sure.
 
 Differences from the code, in every profile:
     - Ties count half to either side, and skips not at all.
@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from promptopt.ask import Search
-from promptopt.ranking import Strengths
+from promptopt.ranking import Strengths, normals
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Need
-from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, open_arena, principal_components
+from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, open_arena
 from promptopt_strategies.threads import on_one_thread
 from promptopt_strategies.utility_network import Duels, UtilityNetwork, diagonal_bonus, exact_bonus
 
@@ -65,9 +65,11 @@ class APOHF(ArenaSettings):
         ridge: The weight of what is believed before any duel (lambda).
         steps: Adam steps of each training.
         rate: Adam's learning rate.
+        epsilon: Adam's epsilon; with 1e-8 the last bit of a sum is blown up until another machine chooses other pairs.
         form: The bonus with the whole matrix (``exact``) or with its diagonal, as in the released code.
         scaled: Scale the first parameters by the width of their layer.
-        components: Work on principal components of the features and not on the features themselves.
+        project: Centre the features and project them at random to the width of the hidden layers; no principal
+            components, whose signs depend on the machine's linear algebra.
         widen: Recommend among all prompts, and not only among those that have been in a duel.
 
     Reference:
@@ -81,9 +83,10 @@ class APOHF(ArenaSettings):
     ridge: float = 0.3
     steps: int = 150
     rate: float = 0.01
+    epsilon: float = 1e-5
     form: Literal["exact", "diagonal"] = "exact"
     scaled: bool = True
-    components: bool = True
+    project: bool = True
     widen: bool = False
 
     name: ClassVar[str] = "apohf"
@@ -94,7 +97,15 @@ class APOHF(ArenaSettings):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "recommended": {},
         "paper": as_profile(
-            pool=200, nu=1.0, ridge=0.1, steps=1000, rate=0.001, scaled=False, components=False, source="induction"
+            pool=200,
+            nu=1.0,
+            ridge=0.1,
+            steps=1000,
+            rate=0.001,
+            epsilon=1e-8,
+            scaled=False,
+            project=False,
+            source="induction",
         ),
         "reference-code": as_profile(
             pool=200,
@@ -102,8 +113,9 @@ class APOHF(ArenaSettings):
             ridge=0.1,
             steps=1000,
             rate=0.001,
+            epsilon=1e-8,
             scaled=False,
-            components=False,
+            project=False,
             source="induction",
             form="diagonal",
         ),
@@ -114,6 +126,7 @@ class APOHF(ArenaSettings):
         require_at_least(self, 1, "hidden", "steps")
         require_at_least(self, 0, "random_duels", "nu")
         require_at_least(self, 1e-6, "ridge", "rate")
+        require_at_least(self, 0, "epsilon")
 
     def search(self, context: Context) -> Search[None]:
         """Train, choose, compare, recommend; until it is sure or the duels are used."""
@@ -139,17 +152,20 @@ class APOHF(ArenaSettings):
         sizes = (rows.shape[1], self.hidden, self.hidden, 1)
         first = UtilityNetwork.first(arena.context.rng("apohf", "network"), sizes, scaled=self.scaled)
         decay = self.ridge / (len(duels.left) + 50)
-        network = first.train(rows, duels, steps=self.steps, rate=self.rate, decay=decay)
+        network = first.train(rows, duels, steps=self.steps, rate=self.rate, decay=decay, epsilon=self.epsilon)
         gradients = network.gradients(rows)
         return _Belief(network.values(rows), gradients, gradients @ gradients.T, duels)
 
     def _features(self, arena: Arena) -> "Array":
         import numpy as np
 
-        if self.components:
-            return principal_components(arena.vectors, self.hidden)
         rows = np.asarray(arena.vectors, dtype=float)
-        return np.asarray(rows / np.maximum(1e-12, np.linalg.norm(rows, axis=1, keepdims=True)))
+        if not self.project:
+            return np.asarray(rows / np.maximum(1e-12, np.linalg.norm(rows, axis=1, keepdims=True)))
+        rows = rows - rows.mean(axis=0)
+        if rows.shape[1] > self.hidden:
+            rows = rows @ normals(arena.context.rng("apohf", "project"), (rows.shape[1], self.hidden))
+        return np.asarray(rows / max(1e-12, float(np.sqrt((rows**2).sum(axis=1).mean()))))
 
     @on_one_thread
     def _choose(self, arena: Arena, belief: _Belief) -> list[Pair]:

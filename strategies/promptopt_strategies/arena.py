@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 SHOWN = 10  # prompts in a recommendation
+DIGITS = 4  # of its figures, so that the last bits of a sum do not matter
 MANY = 30  # from here on prompts share what is learned through their features
-DIRECTIONS = 16  # principal components of the features
 SHARED = 0.7  # the share of a utility's variance that features explain, before any preference
 TRIED_INPUTS = 8
 ASKED_A_JUDGED = 4
@@ -183,10 +183,10 @@ class Arena:
         return Recommend(
             tuple(self.candidates[place] for place in first),
             "utility",
-            tuple(round(float(utilities[place]), 6) for place in first),
-            p_best=round(outlook.p_best, 6),
-            chances=tuple(round(outlook.chances[place], 6) for place in first),
-            regret=round(outlook.regret, 6),
+            tuple(round(float(utilities[place]), DIGITS) for place in first),
+            p_best=round(outlook.p_best, DIGITS),
+            chances=tuple(round(outlook.chances[place], DIGITS) for place in first),
+            regret=round(outlook.regret, DIGITS),
             may_stop=self.enough,
         )
 
@@ -272,28 +272,19 @@ def open_arena(context: Context, settings: ArenaSettings, *, features: bool) -> 
 
 
 def feature_rows(vectors: Sequence[Sequence[float]]) -> "Array":
-    """Return rows whose inner products are how alike two prompts are expected to be, of mean square 1.
+    """Return rows whose inner products are how alike two prompts are expected to be, about 1 for a prompt with itself.
 
-    The leading principal components of the features explain ``SHARED`` of a utility, and what is special to each
-    prompt the rest, so that features that say nothing do no lasting harm.
+    Features explain ``SHARED`` of a utility's variance and what is special to each prompt the rest, so that features
+    that say nothing do no lasting harm. A Cholesky factor and no principal components: their signs, and the order of
+    nearly equal ones, depend on the machine's linear algebra, and with them every draw.
     """
-    import numpy as np
-
-    alike = principal_components(vectors, DIRECTIONS)
-    return np.asarray(np.hstack([alike * SHARED**0.5, np.eye(len(alike)) * (1 - SHARED) ** 0.5]))
-
-
-def principal_components(vectors: Sequence[Sequence[float]], most: int) -> "Array":
-    """Return the leading principal components of features, scaled to a mean square of 1 a prompt."""
     import numpy as np
 
     centred = np.asarray(vectors, dtype=float)
     centred = centred - centred.mean(axis=0)
-    values, axes = np.linalg.eigh(centred @ centred.T)
-    kept = np.argsort(-values)[:most]
-    rows = axes[:, kept] * np.sqrt(np.maximum(values[kept], 0.0))
-    size = float(np.sqrt((rows**2).sum(axis=1).mean())) or 1.0
-    return np.asarray(rows / size)
+    alike = centred @ centred.T
+    size = float(np.trace(alike)) / len(alike) or 1.0
+    return np.asarray(np.linalg.cholesky(SHARED * alike / size + (1 - SHARED) * np.eye(len(alike))))
 
 
 def undominated(strengths: Strengths, order: Sequence[int]) -> list[int]:

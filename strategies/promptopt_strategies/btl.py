@@ -23,8 +23,8 @@ from promptopt_strategies.threads import on_one_thread
 class BTL(ArenaSettings):
     """Bradley-Terry-Luce strengths that are linear in features, with Laplace uncertainty.
 
-    The utility of a prompt is linear in the leading principal components of its features (Embed), plus a part of its
-    own. The first prompt of a pair is the one that is the best by the mean; the second is the likeliest rival:
+    The utility of a prompt is linear in its features (Embed), plus a part of its own. The first prompt of a pair is the
+    one that is the best by the mean; the second is the likeliest rival:
 
     - ``ucb``: the highest mean plus ``width`` standard deviations of its difference to the first;
     - ``thompson``: the best of a draw from the posterior.
@@ -75,8 +75,6 @@ class BTL(ArenaSettings):
     @on_one_thread
     def _choose(self, arena: Arena, strengths: Strengths) -> list[Pair]:
         """Return as many pairs as are wanted, none of them twice at a time."""
-        import numpy as np
-
         taken = {frozenset(pair) for pair in arena.pending()}
         pairs: list[Pair] = []
         for turn in range(arena.wanted):
@@ -84,9 +82,7 @@ class BTL(ArenaSettings):
             if self.rule == "thompson":
                 values = strengths.draw(arena.rng("rival", turn))[0]
             else:
-                values = strengths.utilities + self.width * np.linalg.norm(
-                    (strengths.rows - strengths.rows[first]) @ strengths.root, axis=1
-                )
+                values = strengths.utilities + self.width * strengths.spreads(first)
             rivals = [k for k in arena.live if k != first]
             free = [k for k in rivals if frozenset((first, k)) not in taken] or rivals
             second = max(free, key=lambda k: (round(float(values[k]), 9), strengths.ids[k]))

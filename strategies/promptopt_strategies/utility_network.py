@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's own
+BETA_1, BETA_2 = 0.9, 0.999  # Adam's own
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class UtilityNetwork:
             back = back @ weights.T
         return np.concatenate(parts, axis=1)
 
-    def train(self, rows: "Array", duels: "Duels", *, steps: int, rate: float, decay: float) -> "UtilityNetwork":
+    def train(
+        self, rows: "Array", duels: "Duels", *, steps: int, rate: float, decay: float, epsilon: float = 1e-8
+    ) -> "UtilityNetwork":
         """Return the network after so many full-batch Adam steps on the loss, starting from this one.
 
         Args:
@@ -97,6 +99,7 @@ class UtilityNetwork:
             steps: How many.
             rate: Adam's learning rate.
             decay: The factor of the squared parameters in the loss, times one half.
+            epsilon: What Adam adds to the root mean square of the gradient; below it a gradient is not blown up.
         """
         import numpy as np
 
@@ -110,7 +113,7 @@ class UtilityNetwork:
             gradient = now.pull_back(used, loss_slopes(now.values(used), local)) + decay * now.parameters
             mean = BETA_1 * mean + (1 - BETA_1) * gradient
             square = BETA_2 * square + (1 - BETA_2) * gradient**2
-            change = (mean / (1 - BETA_1**step)) / (np.sqrt(square / (1 - BETA_2**step)) + EPSILON)
+            change = (mean / (1 - BETA_1**step)) / (np.sqrt(square / (1 - BETA_2**step)) + epsilon)
             now = UtilityNetwork(self.sizes, now.parameters - rate * change)
         return now
 
