@@ -105,8 +105,10 @@ class Run:
 class APO:
     """Critiques of errors become edits, edits are paraphrased, and a bandit keeps the best few.
 
-    Only the instruction is edited; every other part of a child is that of its parent, byte for byte. On the simulated
-    additive landscape it needs some 1,000 evaluations to be clearly better than ``random``, which is ahead at 300.
+    Only the instruction is edited; every other part of a child is that of its parent, byte for byte.
+
+    Over 30 simulated worlds, with an optimizer model that knows nothing of what is good, it is clearly better than
+    ``random`` from some 1,500 evaluations on, and no better at 300.
 
     Args:
         rounds: Most expansions of the beam.

@@ -98,8 +98,8 @@ class Sieve:
 class OPRO:
     """The optimizer model writes 8 new texts a step, after a look at the best texts so far and their scores.
 
-    On the simulated additive landscape it needs some 1,000 evaluations to be clearly better than ``random``, which
-    is ahead at 300.
+    Over 30 simulated worlds, with an optimizer model that knows nothing of what is good, it is clearly better than
+    ``random`` from some 2,000 evaluations on, and no better at 300.
 
     Args:
         steps: Most steps.
