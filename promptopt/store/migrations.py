@@ -29,7 +29,7 @@ def number_verdicts(connection: Connection) -> None:
         if connection.exec_driver_sql(f"SELECT COUNT(*) FROM {table}").scalar():  # noqa: S608  # names of our own
             raise StoreError(f"The table {table} holds rows that no release wrote; move them elsewhere, then open it.")
         connection.exec_driver_sql(f"DROP TABLE {table}")
-    for made in (schema.duels, schema.duel_leases, schema.preferences):
+    for made in (schema.duels, schema.duel_leases, schema.preferences, schema.passes):
         made.create(connection)
 
 

@@ -231,7 +231,23 @@ preferences = Table(
     _text("detail", "{}"),
     Column("takes_back", Text),
     Column("taken_back", Integer),
+    Index("preferences_of", "labeller", "number"),
     sqlite_autoincrement=True,
+)
+
+# What lets somebody label: links, each good for one exchange, and the sessions that they were exchanged for. Only the
+# hash of a token stands here; ``ended`` says when it was used up or revoked.
+passes = Table(
+    "passes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _study(primary_key=False),
+    _text("labeller"),
+    _text("kind"),
+    Column("expires", Float, nullable=False),
+    _text("created"),
+    Column("ended", Text),
+    sqlite_with_rowid=False,
 )
 
 # No foreign key: a test split that was opened stays opened when the study is deleted.

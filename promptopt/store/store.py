@@ -7,10 +7,11 @@ from promptopt.store.contents import Contents
 from promptopt.store.journal import Journal
 from promptopt.store.labels import Labels
 from promptopt.store.outcomes import Outcomes
+from promptopt.store.passes import Passes
 from promptopt.store.studies import Studies
 
 
-class Store(Contents, Studies, Journal, Outcomes, Labels):
+class Store(Contents, Studies, Journal, Outcomes, Labels, Passes):
     """An open store; ``Store.open(path)`` makes one, and it is a context manager.
 
     Threads may share it and take turns. Several processes may open the same file: all can read while one writes, and

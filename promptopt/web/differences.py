@@ -1,0 +1,31 @@
+"""Differences: which words of two answers are only in one of them."""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from promptopt.web.markup import MOST_SHOWN, Node, spelled
+
+WORD = re.compile(r"\s*\S+|\s+")
+LINE = re.compile(r"[^\n]*\n|[^\n]+")
+MOST_PAIRS = 1_000_000  # of pieces to hold against each other; beyond, lines are, and then nothing
+
+
+def differences(left: str, right: str) -> tuple[list[Node], list[Node]] | None:
+    """Return both texts with what only one of them has in ``ins`` nodes; None where they are too long for that."""
+    left, right = left[:MOST_SHOWN], right[:MOST_SHOWN]
+    for piece in (WORD, LINE):
+        ones, others = piece.findall(left), piece.findall(right)
+        if len(ones) * len(others) <= MOST_PAIRS:
+            return _marked(ones, others)
+    return None
+
+
+def _marked(ones: Sequence[str], others: Sequence[str]) -> tuple[list[Node], list[Node]]:
+    left: list[Node] = []
+    right: list[Node] = []
+    for kind, i, j, k, m in SequenceMatcher(None, ones, others, autojunk=False).get_opcodes():
+        for nodes, text in ((left, "".join(ones[i:j])), (right, "".join(others[k:m]))):
+            if text:
+                nodes += spelled(text) if kind == "equal" else [["ins", *spelled(text)]]
+    return left, right
