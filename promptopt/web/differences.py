@@ -26,6 +26,9 @@ def _marked(ones: Sequence[str], others: Sequence[str]) -> tuple[list[Node], lis
     right: list[Node] = []
     for kind, i, j, k, m in SequenceMatcher(None, ones, others, autojunk=False).get_opcodes():
         for nodes, text in ((left, "".join(ones[i:j])), (right, "".join(others[k:m]))):
-            if text:
-                nodes += spelled(text) if kind == "equal" else [["ins", *spelled(text)]]
+            if kind == "equal":
+                nodes += spelled(text)
+            elif text:  # the space before a word tells nothing, unless it is all there is
+                word = text.lstrip() or text
+                nodes += [*spelled(text[: len(text) - len(word)]), ["ins", *spelled(word)]]
     return left, right

@@ -20,8 +20,9 @@ Node = str | list["Node"]  # a list begins with its tag
 Kind = Literal["text", "markdown", "json", "code"]
 
 TAGS = frozenset(
-    "p h3 h4 h5 h6 ul ol li blockquote pre code em strong s hr br table thead tbody tr th td mark ins".split()
-)
+    ("p", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "s", "hr", "br",
+     "table", "thead", "tbody", "tr", "th", "td", "mark", "ins")
+)  # fmt: skip
 MOST_SHOWN = 100_000  # characters
 MOST_MARKDOWN = 20_000
 HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6", "h6": "h6"}

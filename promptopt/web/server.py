@@ -23,8 +23,10 @@ from promptopt.web.guard import MOST_BYTES, RefusedError, as_json, body_of, chec
 
 T = TypeVar("T")
 
-STATIC = {"label.css": "text/css", "label.js": "text/javascript", "join.js": "text/javascript", "mark.svg": "image/svg+xml"}  # fmt: skip
+STATIC = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 STOP_S = 5.0
+
+_FOLDER = files("promptopt.web") / "static"
 
 
 class Address(NamedTuple):
@@ -235,9 +237,10 @@ def _listen(address: Address) -> Any:
 async def static(request: web.Request) -> web.Response:
     """Give a file of the page."""
     name = request.match_info["name"]
-    if name not in STATIC:
+    kind = STATIC.get(name.rpartition(".")[2])
+    if kind is None or name not in {file.name for file in _FOLDER.iterdir()}:
         raise web.HTTPNotFound
-    return web.Response(body=_file(name), content_type=STATIC[name], charset="utf-8")
+    return web.Response(body=_file(name), content_type=kind, charset="utf-8")
 
 
 def _html(name: str, status: int = 200) -> web.Response:
@@ -245,4 +248,4 @@ def _html(name: str, status: int = 200) -> web.Response:
 
 
 def _file(name: str) -> bytes:
-    return files("promptopt.web").joinpath("static", name).read_bytes()
+    return _FOLDER.joinpath(name).read_bytes()

@@ -1,4 +1,4 @@
-"""``promptopt label``: say which of two answers is better, here in the terminal, or by files from elsewhere."""
+"""``promptopt label``: say which of two answers is better, on a page, in the terminal, or by files from elsewhere."""
 
 import getpass
 import sys
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
-from promptopt.errors import ConfigError
 from promptopt_cli import options as o
+from promptopt_cli import page
 from promptopt_cli.text import clean, words_for
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from promptopt.store.rows import Shown
     from promptopt.study import Study
 
-EXAMPLE = "Example: promptopt label reviews-dts-3f2a --terminal"
+EXAMPLE = "Examples: promptopt label reviews-dts-3f2a | promptopt label study.toml --invite Ann --invite Bob"
 KEYS: "dict[str, Verdict]" = {"1": "left", "2": "right", "t": "tie", "b": "both_bad", "s": "skip"}
 HELP = "1 or 2: the better answer   t tie   b both bad   s skip   u undo   r REMARK first a remark   q stop"
 
@@ -28,14 +28,29 @@ Export = Annotated[Path | None, typer.Option("--export", help="Write all pairs i
 Import = Annotated[Path | None, typer.Option("--import", help="Read verdicts from such a file.")]
 Audit = Annotated[bool, typer.Option("--audit", help="Check a judge model: label pairs that it has decided.")]
 
+Invite = Annotated[list[str] | None, typer.Option("--invite", help="Print a link to the page for this name [--name].")]
+Revoke = Annotated[list[str] | None, typer.Option("--revoke", help="End the links of this name; verdicts stay.")]
+Host = Annotated[str, typer.Option("--host", help="The address that the page listens on.")]
+Port = Annotated[int, typer.Option("--port", help="The port that it listens on; 0 takes any.")]
+Url = Annotated[str | None, typer.Option("--url", help="Where others reach the page, behind a proxy or tunnel.")]
+Days = Annotated[float, typer.Option("--days", help="How long links and sessions last.", min=0.01)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")]
+
 
 def label(
-    study: Annotated[str, typer.Argument(help="The study's name; see: promptopt studies list.")],
+    study: Annotated[str, typer.Argument(help="The study's name, or a study file; see: promptopt studies list.")],
     terminal: Terminal = False,
     name: Name = None,
     export: Export = None,
     import_: Import = None,
     audit: Audit = False,
+    invite: Invite = None,
+    revoke: Revoke = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
+    url: Url = None,
+    days: Days = 7.0,
+    yes: Yes = False,
     store: o.StorePath = DEFAULT_STORE,
 ) -> None:
     """Give verdicts on pairs of answers, blind and on sides that change; what is said goes into the search at once."""
@@ -50,8 +65,10 @@ def label(
     if terminal or audit:
         spec = replace(spec_from_json(study_spec(store, study)), store=store)
         _label_here(spec, who, audit=audit)
+    elif revoke:
+        page.revoke(study, store, revoke)
     elif not (export or import_):
-        raise ConfigError("say how to label: --terminal, --audit, --export FILE or --import FILE.")
+        page.run_page(study, store, page.Invitation(invite or [who], host, port, url, days), yes=yes)
 
 
 def _label_here(spec: StudySpec, who: str, *, audit: bool) -> None:

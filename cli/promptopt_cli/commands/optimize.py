@@ -144,7 +144,7 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
         if not as_json:
             show.preview(study, api.preview(study))
         if spec.budget.usd is not None or spec.model.price:
-            _ask_before_spending(yes=yes)
+            ask_before_spending(yes=yes)
         with line:
             result = study.run()
     if as_json:
@@ -152,7 +152,7 @@ def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json
     else:
         show.result(result.to_json(), spec.store)
     if result.state == "waiting":
-        label = f"promptopt label {words_for(result.name, spec.store)} --terminal"
+        label = f"promptopt label {words_for(result.name, spec.store)}"
         print(clean(f"Waiting: {result.reason}. Give verdicts with: {label}"), file=sys.stderr)
         raise typer.Exit(EXIT_CODES[result.cause])
     if result.state == "paused":
@@ -180,7 +180,8 @@ def _estimate(spec: StudySpec, *, as_json: bool) -> None:
             show.preview(study, preview, stored=False)
 
 
-def _ask_before_spending(*, yes: bool) -> None:
+def ask_before_spending(*, yes: bool) -> None:
+    """Ask whether a study may spend money, unless that was said."""
     if yes or not sys.stdin.isatty():
         if not yes:
             raise ConfigError("this study spends money; say --yes, since nobody can be asked here.")

@@ -1,0 +1,419 @@
+"""The labelling page over HTTP: who is let in, what is refused, and that what is refused changes nothing."""
+
+import http.client
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from promptopt.errors import ConfigError
+from promptopt.store.rows import Vote
+from promptopt.store.store import Store
+from promptopt.web.desk import csrf_of
+from promptopt.web.guard import MOST_BYTES
+from promptopt.web.server import Address, serving
+from tests.web.stage import NAME, TASK, recommend, stage
+
+PAIRS = [(f"question {n}", f"left {n}", f"right {n}") for n in range(12)]
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    data: Any
+
+
+class Browser:
+    """What one person's browser sends."""
+
+    def __init__(self, path: Path, port: int, study_id: int) -> None:
+        self.path, self.port, self.study_id = path, port, study_id
+        self.cookie = self.token = ""
+
+    def ask(self, method: str, url: str, body: Any = None, **headers: str) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        origin = f"http://127.0.0.1:{self.port}"
+        sent = {"Origin": origin, "Content-Type": "application/json"} if method == "POST" else {}
+        sent |= {"Cookie": self.cookie, "X-CSRF-Token": csrf_of(self.token)} if self.cookie else {}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        with closing(connection):
+            data = json.dumps(body) if body is not None and not isinstance(body, str) else body
+            connection.request(method, url, data, {name: value for name, value in sent.items() if value})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        kind = answer.headers.get_content_type()
+        return Reply(answer.status, dict(answer.headers), json.loads(text) if kind == "application/json" else text)
+
+    def join(self, name: str) -> "Browser":
+        with Store.open(self.path) as store:
+            link = store.invite(self.study_id, name)
+        reply = self.ask("POST", "/join", {"token": link})
+        assert reply.status == 200, reply
+        self.cookie = reply.headers["Set-Cookie"].split(";")[0]
+        self.token = self.cookie.partition("=")[2]
+        return self
+
+    def pair(self) -> Any:
+        return self.ask("GET", "/pair").data
+
+    def say(self, verdict: str, screen: Any = None, **more: Any) -> Reply:
+        screen = screen or self.pair()
+        form = {"form": screen["form"], "pair": screen["pair"]["id"], "verdict": verdict, **more}
+        return self.ask("POST", "/verdict", form)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "s.db"
+
+
+@pytest.fixture
+def study_id(path: Path) -> int:
+    return stage(path, PAIRS)
+
+
+@pytest.fixture
+def port(path: Path, study_id: int) -> Iterator[int]:
+    with serving(str(path), (study_id, NAME), Address(port=0)) as taken:
+        yield taken.port
+
+
+@pytest.fixture
+def ann(path: Path, port: int, study_id: int) -> Browser:
+    return Browser(path, port, study_id).join("Ann")
+
+
+def contents(path: Path) -> list[Any]:
+    with closing(sqlite3.connect(path)) as raw:
+        tables = ("preferences", "passes", "duels", "studies", "asks")
+        return [raw.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables]
+
+
+def given(path: Path) -> list[tuple[str, str, str]]:
+    with Store.open(path) as store:
+        return [(p.labeller, p.verdict, p.remark) for p in store.preferences(1)]
+
+
+def test_a_verdict_is_kept_and_the_next_pair_comes_with_the_answer(ann: Browser, path: Path) -> None:
+    first = ann.pair()
+    assert first["pair"]["inputs"][0]["plain"] == ["question 0"]
+    reply = ann.say("tie", first, remark="both are short", millis=1_200)
+    assert reply.status == 200
+    assert reply.data["pair"]["inputs"][0]["plain"] == ["question 1"]
+    assert given(path) == [("Ann", "tie", "both are short")]
+
+
+def test_nothing_tells_which_prompt_is_which(ann: Browser) -> None:
+    page = json.dumps([ann.pair(), ann.ask("GET", "/standing").data, ann.ask("GET", "/task").data])
+    with Store.open(ann.path) as store:
+        for duel in store.duels(ann.study_id):
+            assert duel.left_id not in page
+            assert duel.right_id not in page
+
+
+def test_undo_brings_the_pair_again(ann: Browser, path: Path) -> None:
+    first = ann.pair()
+    after = ann.say("left", first).data
+    undone = ann.ask("POST", "/undo", {"form": after["form"], "pair": after["pair"]["id"]})
+    assert undone.data["pair"]["id"] == first["pair"]["id"]
+    assert undone.data["pair"]["answers"] == first["pair"]["answers"], "on the same sides"
+    assert given(path) == []
+    again = ann.ask("POST", "/undo", {"form": undone.data["form"], "pair": undone.data["pair"]["id"]})
+    assert (again.status, again.data["done"]) == (200, False)
+
+
+def test_two_people_get_different_pairs_unless_the_quorum_wants_both(ann: Browser, tmp_path: Path) -> None:
+    bob = Browser(ann.path, ann.port, ann.study_id).join("Bob")
+    assert ann.pair()["pair"]["id"] != bob.pair()["pair"]["id"]
+    other = tmp_path / "two.db"
+    two = stage(other, PAIRS[:1], quorum=2)
+    with serving(str(other), (two, NAME), Address(port=0)) as taken:
+        both = [Browser(other, taken.port, two).join(name) for name in ("Ann", "Bob", "Cem")]
+        seen = [person.pair()["pair"] for person in both]
+        assert seen[0]["id"] == seen[1]["id"]
+        assert seen[2] is None
+        assert both[2].pair()["open"] == 1
+        assert {both[0].say("tie").status, both[1].say("tie").status} == {200}
+        standing = both[0].ask("GET", "/standing").data
+        assert (standing["given"], standing["agreed"], standing["shared"]) == (2, 1, 1)
+
+
+def test_the_standing_follows_the_search(ann: Browser, path: Path) -> None:
+    assert ann.ask("GET", "/standing").data["p_best"] is None
+    recommend(path, ann.study_id, 0.93, may_stop=True)
+    ann.say("left")
+    time.sleep(0.3)  # it rests a little after having been worked out
+    standing = ann.ask("GET", "/standing").data
+    assert (standing["p_best"], standing["may_stop"], standing["stop_at"]) == (0.93, True, 0.9)
+    assert (standing["given"], standing["mine"]["n"]) == (1, 1)
+    assert ann.ask("GET", "/task").data == {"task": TASK, "criteria": ""}
+
+
+def test_differences_only_of_the_pair_on_screen(ann: Browser) -> None:
+    pair = ann.pair()["pair"]
+    found = ann.ask("GET", f"/differences?pair={pair['id']}")
+    assert found.status == 200
+    assert {json.dumps(side) for side in found.data} == {'[["ins", "left"], " 0"]', '[["ins", "right"], " 0"]'}
+    assert ann.ask("GET", "/differences?pair=replies00007").status == 409
+
+
+def test_every_answer_is_hardened(ann: Browser) -> None:
+    for url in ("/", "/join", "/pair", "/static/label.js", "/nowhere"):
+        headers = ann.ask("GET", url).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
+        assert "aiohttp" not in headers["Server"]
+    for name in ("label.html", "join.html"):
+        page = ann.ask("GET", "/" if name == "label.html" else "/join").data
+        assert "<script>" not in page
+        assert " on" + "click" not in page
+        assert "style=" not in page
+        assert "//" not in page.replace("<!doctype html>", ""), "nothing comes from outside"
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(path: Path, port: int, study_id: int) -> None:
+    with Store.open(path) as store:
+        link = store.invite(study_id, "Ann")
+    cookie = Browser(path, port, study_id).ask("POST", "/join", {"token": link}).headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert link not in cookie
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "status"),
+    [
+        ("GET", "/pair", {"Host": "evil.example"}, 421),
+        ("GET", "/static/label.js", {"Host": "evil.example:80"}, 421),
+        ("POST", "/verdict", {"Host": "evil.example"}, 421),
+        ("POST", "/verdict", {"Origin": "http://evil.example"}, 403),
+        ("POST", "/verdict", {"Origin": "null"}, 403),
+        ("POST", "/verdict", {"Origin": ""}, 403),
+        ("POST", "/verdict", {"Origin": "https://127.0.0.1"}, 403),
+        ("POST", "/undo", {"Origin": "http://evil.example"}, 403),
+        ("POST", "/verdict", {"X-CSRF-Token": ""}, 403),
+        ("POST", "/verdict", {"X-CSRF-Token": "0" * 32}, 403),
+        ("POST", "/undo", {"X-CSRF-Token": "é"}, 403),
+        ("POST", "/verdict", {"Content-Type": "text/plain"}, 415),
+        ("POST", "/verdict", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ("POST", "/verdict", {"Cookie": ""}, 401),
+        ("POST", "/verdict", {"Cookie": "promptopt=wrong"}, 401),
+        ("GET", "/pair", {"Cookie": ""}, 401),
+        ("GET", "/", {"Cookie": ""}, 401),
+        ("GET", "/standing", {"Cookie": ""}, 401),
+        ("GET", "/task", {"Cookie": ""}, 401),
+        ("GET", "/differences?pair=replies00000", {"Cookie": ""}, 401),
+        ("GET", "/verdict", {}, 405),
+        ("PUT", "/verdict", {}, 403),
+        ("DELETE", "/pair", {"Origin": "http://evil.example"}, 403),
+        ("GET", "/studies", {}, 404),
+        ("GET", "/static/../desk.py", {}, 404),
+        ("GET", "/static/%2e%2e%2fdesk.py", {}, 404),
+        ("GET", "/static/label.html", {}, 404),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    ann: Browser, path: Path, method: str, url: str, headers: dict[str, str], status: int
+) -> None:
+    ann.say("left")
+    screen = ann.pair()
+    before = contents(path)
+    body = {"form": screen["form"], "pair": screen["pair"]["id"], "verdict": "left"} if method != "GET" else None
+    assert ann.ask(method, url, body, **headers).status == status
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "[" * 20_000, '"text"', {}])
+def test_what_is_no_form_changes_nothing(ann: Browser, path: Path, body: Any) -> None:
+    ann.pair()
+    before = contents(path)
+    assert 400 <= ann.ask("POST", "/verdict", body).status < 500
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"verdict": "best"}, {"verdict": ["left"]}, {"verdict": ""}, {"pair": 1}, {"pair": "nothing"},
+        {"form": "0" * 32}, {"form": 7}, {"remark": "x" * 2_001}, {"remark": {}},
+        {"millis": -1}, {"millis": "1"}, {"millis": 1e99},
+    ],
+)  # fmt: skip
+def test_a_form_with_a_wrong_field_changes_nothing(ann: Browser, path: Path, wrong: dict[str, Any]) -> None:
+    screen = ann.pair()
+    before = contents(path)
+    form = {"form": screen["form"], "pair": screen["pair"]["id"], "verdict": "left", **wrong}
+    assert 400 <= ann.ask("POST", "/verdict", form).status < 500
+    assert contents(path) == before
+
+
+def test_a_body_that_is_too_large_is_refused_unread(ann: Browser, path: Path) -> None:
+    before = contents(path)
+    assert ann.say("left", remark="x" * MOST_BYTES).status == 413
+    assert contents(path) == before
+    chunks = (b"x" * 1_000 for _ in range(50))
+    connection = http.client.HTTPConnection("127.0.0.1", ann.port, timeout=20)
+    headers = {"Origin": f"http://127.0.0.1:{ann.port}", "Content-Type": "application/json", "Cookie": ann.cookie,
+               "X-CSRF-Token": csrf_of(ann.token)}  # fmt: skip
+    with closing(connection):
+        connection.request("POST", "/verdict", chunks, headers, encode_chunked=True)
+        assert connection.getresponse().status == 413
+    assert contents(path) == before
+
+
+def test_a_replayed_form_changes_nothing(ann: Browser, path: Path) -> None:
+    first = ann.pair()
+    after = ann.say("left", first).data
+    before = contents(path)
+    replay = ann.say("right", first)
+    assert replay.status == 409
+    assert replay.data["pair"]["id"] == after["pair"]["id"], "it says what is current"
+    assert contents(path) == before
+    undo = {"form": after["form"], "pair": after["pair"]["id"]}
+    assert ann.ask("POST", "/undo", undo).status == 200
+    before = contents(path)
+    assert ann.ask("POST", "/undo", undo).status == 409
+    assert ann.say("left", first).status == 409, "also once its verdict is taken back"
+    assert contents(path) == before
+
+
+def test_a_form_of_one_person_is_no_good_for_another(ann: Browser, path: Path) -> None:
+    bob = Browser(ann.path, ann.port, ann.study_id).join("Bob")
+    before = contents(path)
+    screen = ann.pair()
+    assert bob.say("left", screen).status == 409
+    forged = {"form": bob.pair()["form"], "pair": screen["pair"]["id"], "verdict": "left"}
+    assert bob.ask("POST", "/verdict", forged).status == 409
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("token", ["", "wrong", None, 7, ["x"], "x" * 5_000])
+def test_a_wrong_link_is_refused(path: Path, port: int, study_id: int, token: Any) -> None:
+    before = contents(path)
+    assert Browser(path, port, study_id).ask("POST", "/join", {"token": token}).status == 403
+    assert contents(path) == before
+
+
+def test_used_expired_and_revoked_links_are_refused(path: Path, port: int, study_id: int) -> None:
+    with Store.open(path) as store:
+        used, expired, revoked = (store.invite(study_id, who, lasts_s=s) for who, s in
+                                  (("Ann", 60), ("Bob", -1), ("Cem", 60)))  # fmt: skip
+        store.revoke(study_id, "Cem")
+    browser = Browser(path, port, study_id)
+    assert browser.ask("POST", "/join", {"token": used}).status == 200
+    before = contents(path)
+    assert [browser.ask("POST", "/join", {"token": token}).status for token in (used, expired, revoked)] == [403] * 3
+    assert contents(path) == before
+
+
+def test_a_session_that_is_revoked_or_expired_says_nothing_more(ann: Browser, path: Path) -> None:
+    screen = ann.pair()
+    with Store.open(path) as store:
+        store.revoke(ann.study_id, "Ann")
+    before = contents(path)
+    assert ann.say("left", screen).status == 401
+    assert ann.ask("GET", "/pair").status == 401
+    assert contents(path) == before
+    with Store.open(path) as store:
+        link = store.invite(ann.study_id, "Bob", lasts_s=0.5)
+    reply = ann.ask("POST", "/join", {"token": link}, Cookie="")
+    ann.cookie = reply.headers["Set-Cookie"].split(";")[0]
+    ann.token = ann.cookie.partition("=")[2]
+    screen = ann.pair()
+    time.sleep(0.6)
+    assert ann.say("left", screen).status == 401
+
+
+def test_a_session_of_another_study_is_none_here(ann: Browser, path: Path) -> None:
+    other = stage(path, PAIRS[:2], name="other")
+    with Store.open(path) as store:
+        session = store.exchange(store.invite(other, "Ann")) or ""
+    name = ann.cookie.partition("=")[0]
+    assert ann.ask("GET", "/pair", Cookie=f"{name}={session}").status == 401
+
+
+def test_a_finished_study_takes_nothing_back_and_says_that_it_is_done(ann: Browser, path: Path) -> None:
+    after = ann.say("left").data
+    with Store.open(path) as store:
+        store.close_duels(ann.study_id)
+        store.update_study(ann.study_id, state="finished")
+        undo = ann.ask("POST", "/undo", {"form": after["form"], "pair": after["pair"]["id"]})
+        assert undo.status == 409
+        assert len(store.preferences(ann.study_id)) == 1
+    assert ann.say("right", after).status == 200, "no label is lost"
+    assert ann.pair()["state"] == "finished"
+
+
+def test_pairs_that_a_judge_decided_come_where_the_study_has_a_judge_model(tmp_path: Path) -> None:
+    path = tmp_path / "judged.db"
+    study_id = stage(path, PAIRS[:2], quorum=0)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute('UPDATE studies SET config = replace(config, \'"model":null\', \'"model":"fake:"\')')
+        raw.commit()
+    with Store.open(path) as store:
+        store.record_votes([Vote(duel.id, "fake:", "left", "model") for duel in store.duels(study_id)])
+    with serving(str(path), (study_id, NAME), Address(port=0)) as taken:
+        assert Browser(path, taken.port, study_id).join("Ann").pair()["pair"] is not None
+
+
+def test_twenty_people_at_once_get_no_error_and_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "many.db"
+    study_id = stage(path, [("q", "a", "b")] * 100)
+    statuses: list[int] = []
+    with serving(str(path), (study_id, NAME), Address(port=0)) as taken:
+        people = [Browser(path, taken.port, study_id).join(f"p{n}") for n in range(20)]
+
+        def work(person: Browser) -> None:
+            screen = person.pair()
+            while screen["pair"]:
+                reply = person.say("left", screen)
+                statuses.append(reply.status)
+                screen = reply.data
+
+        threads = [threading.Thread(target=work, args=(person,)) for person in people]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=120)
+    assert set(statuses) == {200}
+    with Store.open(path) as store:
+        said = [p for p in store.preferences(study_id) if not p.catch]
+        assert len(said) == 100
+        assert len({p.example_id for p in said}) <= 100
+        assert {duel.state for duel in store.duels(study_id)} == {"settled"}
+
+
+def test_where_it_cannot_listen_it_says_so(path: Path, study_id: int, port: int) -> None:
+    with pytest.raises(ConfigError, match="choose another with --port"), serving(str(path), (study_id, NAME),
+                                                                                 Address(port=port)):  # fmt: skip
+        pass
+    with pytest.raises(ConfigError, match="say with --url"), serving(str(path), (study_id, NAME), Address("0.0.0.0")):
+        pass
+    with (
+        pytest.raises(ConfigError, match="expected an address"),
+        serving(str(path), (study_id, NAME), Address(url="label.example")),
+    ):
+        pass
+
+
+def test_behind_a_proxy_its_address_counts_too_and_the_cookie_is_for_https_only(path: Path, study_id: int) -> None:
+    url = "https://label.example"
+    with serving(str(path), (study_id, NAME), Address(port=0, url=url)) as taken:
+        assert taken.base == url
+        with Store.open(path) as store:
+            link = store.invite(study_id, "Ann")
+        reply = Browser(path, taken.port, study_id).ask(
+            "POST", "/join", {"token": link}, Host="label.example", Origin=url
+        )
+        assert reply.status == 200
+        assert "Secure" in reply.headers["Set-Cookie"]
