@@ -368,7 +368,7 @@ def test_pairs_that_a_judge_decided_come_where_the_study_has_a_judge_model(tmp_p
 
 def test_twenty_people_at_once_get_no_error_and_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "many.db"
-    study_id = stage(path, [("q", "a", "b")] * 100)
+    study_id = stage(path, [(f"question {n}", "a", "b") for n in range(100)])
     statuses: list[int] = []
     with serving(str(path), (study_id, NAME), Address(port=0)) as taken:
         people = [Browser(path, taken.port, study_id).join(f"p{n}") for n in range(20)]

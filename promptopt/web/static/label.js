@@ -9,7 +9,7 @@ const SAID = { left: "Answer 1 is better", right: "Answer 2 is better", tie: "A 
 const KEYS = { 1: "left", 2: "right", t: "tie", b: "both_bad", s: "skip" };
 const UNREAD_MS = 200; // a key this soon after a pair appears was meant for the one before
 const RENEW_MS = 120_000; // the server keeps a pair for us for five minutes
-const WAIT_MS = 1_000;
+const WAIT_MS = [150, 2_000]; // between two looks for a new pair: at first, and at most
 const RETRY_MS = [300, 600, 1_200, 2_500];
 
 let screen = null; // what the server last said
@@ -17,6 +17,7 @@ let shownAt = 0;
 let view = "formatted";
 let isBusy = true;
 let waiting = 0;
+let waitMs = WAIT_MS[0];
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -125,6 +126,7 @@ function show({ status, data }) {
 
 function showPair(pair) {
   clearTimeout(waiting);
+  waitMs = WAIT_MS[0];
   const fields = pair.inputs.flatMap((field) => {
     const name = document.createElement("dt");
     const value = document.createElement("dd");
@@ -157,7 +159,9 @@ function showRest({ state, open }) {
   byId("rest-text").textContent = text;
   byId("undo").hidden = state === "finished";
   clearTimeout(waiting);
-  if (state !== "finished") waiting = setTimeout(() => !isBusy && load(), WAIT_MS);
+  if (state === "finished") return;
+  waiting = setTimeout(() => !isBusy && load(), waitMs);
+  waitMs = Math.min(1.5 * waitMs, WAIT_MS[1]);
 }
 
 /** Show the answers formatted, as written, or with their differences. */
