@@ -130,7 +130,7 @@ def said(path: Path, study: str = NAME) -> list[tuple[str, str]]:
     with Store.open(path) as store:
         row = store.study(study)
         assert row is not None
-        return [(p.labeller, p.verdict) for p in store.preferences(row.id)]
+        return [(p.labeller, p.verdict) for p in store.preferences(row.id) if p.source == "human"]
 
 
 def three(n: int = 3) -> list[tuple[str, str, str]]:
