@@ -219,7 +219,7 @@ preferences = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
-    Column("duel", ForeignKey("duels.id"), nullable=False, index=True),
+    Column("duel", ForeignKey("duels.id"), nullable=False),
     _text("labeller"),
     _text("source"),
     _text("verdict"),
@@ -231,6 +231,7 @@ preferences = Table(
     _text("detail", "{}"),
     Column("takes_back", Text),
     Column("taken_back", Integer),
+    Index("preferences_on", "duel", "labeller"),
     Index("preferences_of", "labeller", "number"),
     sqlite_autoincrement=True,
 )

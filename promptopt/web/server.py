@@ -4,6 +4,7 @@ aiohttp serves it, since the hot path needs aiohttp anyway and a page of ten rou
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 STATIC = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 STOP_S = 5.0
+SWITCH_S = 0.0005  # so that somebody who labels does not wait while the search thinks in the same process
 
 _FOLDER = files("promptopt.web") / "static"
 
@@ -53,10 +55,10 @@ class Page:
     """
 
     def __init__(self, store_path: str, study: tuple[int, str], address: Address) -> None:
-        # Verdicts go through one connection, what only reads through another, so that they never wait for each other.
+        # What must be quick has one connection and thread, what may take long another, so that it waits for nothing.
         self._stores = [Store.open(store_path, create=False) for _ in range(2)]
         self._desk, self._reader = (Desk(store, *study) for store in self._stores)
-        self._threads = [ThreadPoolExecutor(1, name) for name in ("verdicts", "readings")]
+        self._threads = [ThreadPoolExecutor(1, name) for name in ("quick", "slow")]
         self._cookie = f"promptopt_{content_hash(str(self._stores[0].path), study[0])[:12]}"
         self._allowed = origins(*address)
 
@@ -90,7 +92,7 @@ class Page:
     async def show(self, request: web.Request) -> web.Response:
         """Show the page itself, or how to get in."""
         try:
-            await self._who(request)
+            await self._for(request, str)
         except RefusedError:
             return _html("join.html", 401)
         return _html("label.html")
@@ -112,21 +114,20 @@ class Page:
 
     async def task(self, request: web.Request) -> web.Response:
         """Say what is to be done."""
-        await self._who(request)
-        return as_json(await self._read(self._reader.task))
+        return as_json(await self._for(request, lambda _: self._desk.task()))
 
     async def pair(self, request: web.Request) -> web.Response:
         """Give somebody their pair."""
-        return as_json(await self._screen(*await self._who(request)))
+        return as_json(await self._for(request, partial(self._desk.screen, self._token(request))))
 
     async def standing(self, request: web.Request) -> web.Response:
         """Say how far the study is."""
-        _, labeller = await self._who(request)
+        labeller = await self._for(request, str)
         return as_json(await self._read(partial(self._reader.standing, labeller)))
 
     async def differences(self, request: web.Request) -> web.Response:
         """Say what only one of the two answers has."""
-        _, labeller = await self._who(request)
+        labeller = await self._for(request, str)
         wanted = partial(self._reader.differences, labeller, request.query.get("pair", ""))
         try:
             return as_json(await self._read(wanted))
@@ -142,24 +143,32 @@ class Page:
         return await self._act(request, self._desk.take_back)
 
     async def _act(self, request: web.Request, act: Callable[[str, str, Any], bool | None]) -> web.Response:
-        token, labeller = await self._who(request)
-        check_csrf(request, csrf_of(token))
-        said = await body_of(request)
-        try:
-            done = await self._write(partial(act, token, labeller, said))
-        except StaleFormError:
-            return as_json(await self._screen(token, labeller), 409)
-        return as_json({**await self._screen(token, labeller), "done": done})
+        token, said = self._token(request), await body_of(request)
 
-    async def _who(self, request: web.Request) -> tuple[str, str]:
-        token = request.cookies.get(self._cookie, "")
-        found = await self._read(partial(self._reader.who, token))
-        if found is None:
-            raise RefusedError(401, "You are not signed in here any more. Ask for a new link.")
-        return token, found.labeller
+        def acted(labeller: str) -> tuple[dict[str, Any], int]:
+            check_csrf(request, csrf_of(token))
+            try:
+                done = act(token, labeller, said)
+            except StaleFormError:
+                return self._desk.screen(token, labeller), 409
+            return {**self._desk.screen(token, labeller), "done": done}, 200
 
-    async def _screen(self, token: str, labeller: str) -> dict[str, Any]:
-        return await self._write(partial(self._desk.screen, token, labeller))
+        return as_json(*await self._for(request, acted))
+
+    def _token(self, request: web.Request) -> str:
+        return request.cookies.get(self._cookie, "")
+
+    async def _for(self, request: web.Request, act: Callable[[str], T]) -> T:
+        """Do something for whoever asks, once it is known who that is, in one turn of the thread."""
+        token = self._token(request)
+
+        def known() -> T:
+            found = self._desk.who(token)
+            if found is None:
+                raise RefusedError(401, "You are not signed in here any more. Ask for a new link.")
+            return act(found.labeller)
+
+        return await self._write(known)
 
     async def _write(self, act: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads[0], act)
@@ -211,10 +220,13 @@ def serving(store_path: str, study: tuple[int, str], address: Address) -> Iterat
             page.close()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="page", daemon=True)
+    turns = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     thread.start()
     try:
         yield started.result()
     finally:
+        sys.setswitchinterval(turns)
         if not started.exception():
             loop.call_soon_threadsafe(stop.set)
         thread.join(STOP_S)
