@@ -42,11 +42,11 @@ def history(store, row):
     for ask in store.journal(row.id):
         if ask.path.startswith("proof/"):
             continue
-        for outcome, score in store.consumed_outcomes(row.id, ask.path, ask.metric_key or ""):
+        for outcome in store.consumed_outcomes(row.id, ask.path, ask.metric_key or "").values():
             seen.add((outcome.prompt_id, outcome.example_id))
             first.setdefault(outcome.prompt_id, len(seen))
-            if score:
-                scores.setdefault(outcome.prompt_id, {})[outcome.example_id] = score.value
+            if outcome.score is not None:
+                scores.setdefault(outcome.prompt_id, {})[outcome.example_id] = outcome.score
         if ask.kind == "recommend":
             best.append((len(seen), ask.payload["ranking"][0]))
     means = {prompt: sum(found.values()) / len(found) for prompt, found in scores.items()}
