@@ -138,8 +138,12 @@ class Demos:
         only = tuple(part for part in context.editable if part == "demos")
         space = Space.of(replace(context, editable=only), max_demos=self.most)
         run = _Run(context, by_hash(context.search, f"rows {context.seed}"), Scoreboard(context.evaluations), space)
-        entrants = yield from self._look(run)
-        yield from self._bootstrap(run, teacher=entrants[-1])
+        labelled = in_turn(space, context.rng("teacher"))[: self.teacher]
+        teacher = run.candidate(labelled, "labelled")
+        entrants = distinct([*map(Candidate, context.seeds), run.candidate([], "bare"), teacher])
+        yield from run.board.score(entrants[: run.board.remaining], run.rows[: self.block])
+        yield Recommend(tuple(run.board.best()))
+        yield from self._bootstrap(run, teacher)
         for turn in count():
             left = run.board.remaining
             entrants = distinct([*entrants, *self._draw(run, context.rng("sets", turn), self.sets or left // 15)])
@@ -157,15 +161,6 @@ class Demos:
             yield Recommend(ranking, "rank", tuple(map(run.board.mean, ranking)))
         return ranking[:2]
 
-    def _look(self, run: _Run) -> Search[tuple[Candidate, ...]]:
-        """Score what needs no search: the seeds, the first one without demonstrations, and the teacher, on a block."""
-        seeds = [Candidate(seed) for seed in run.context.seeds]
-        labelled = in_turn(run.space, run.context.rng("teacher"))[: self.teacher] if run.space.max_demos else []
-        entrants = distinct([*seeds, run.candidate([], "bare"), run.candidate(labelled, "labelled")])
-        yield from run.board.score(entrants[: run.board.remaining], run.rows[: self.block])
-        yield Recommend(tuple(run.board.best()))
-        return entrants
-
     def _bootstrap(self, run: _Run, teacher: Candidate) -> Search[None]:
         """Let the teacher answer rows of the pool that it does not show, and put what it got right on the shelf."""
         unseen = [row for row in by_hash(run.context.pool, f"pool {run.context.seed}") if not teacher.prompt.shows(row)]
@@ -175,19 +170,21 @@ class Demos:
         answer = yield from Evaluate([teacher], rows, "bootstrap")
         run.board.remaining = answer.remaining
         for row, outcome in zip(rows, answer.evaluations[0].outcomes, strict=True):
-            if outcome.score is not None and outcome.score >= self.threshold:
-                run.keep(Demo(dict(row.inputs), outcome.output.strip()))
+            said = outcome.output.strip()
+            if said and outcome.status == "ok" and (outcome.score or 0.0) >= self.threshold:
+                run.keep(Demo(dict(row.inputs), said))
 
     def _draw(self, run: _Run, rng: Random, n: int) -> list[Candidate]:
-        """Return up to n sets; those that turn out alike count once."""
+        """Return n sets, some of which may turn out alike."""
         return [run.candidate(self._set(run, rng), "demos") for _ in range(n if run.space.max_demos else 0)]
 
     def _set(self, run: _Run, rng: Random) -> list[int]:
+        """Draw a set: a size, in half of the cases bootstrapped demonstrations, labelled ones for the rest."""
         size = self.most if self.fill else rng.randint(1, self.most)
-        drawn: list[int] = []
+        own, drawn = list[int](), list[int]()
         if run.passed and (self.fill or rng.random() < 0.5):
-            drawn = rng.sample(run.passed, min(len(run.passed), size, rng.randint(1, self.bootstrapped)))
-        for number in in_turn(run.labelled, rng):
+            own = rng.sample(run.passed, min(len(run.passed), size, rng.randint(1, self.bootstrapped)))
+        for number in (*own, *in_turn(run.labelled, rng)):
             if len(drawn) < size and not run.twice([*drawn, number]) and run.space.fits([*drawn, number]):
                 drawn.append(number)
         return rng.sample(drawn, len(drawn))
