@@ -1,6 +1,6 @@
 """How many labels until the search says "you can stop", and how good is what it recommends then? Simulated people.
 
-The worlds are those of ``duels.py``: every prompt's utility is known, and one person prefers by Bradley and Terry's law.
+The worlds are those of ``duels.py``: all utilities are known, and one person prefers by Bradley and Terry's law.
 The search is ``dts`` as recommended, except that the pool does not grow, so that there is one best prompt to be found.
 
     python benchmarks/labels_to_stop.py [--seeds 100]

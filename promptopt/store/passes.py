@@ -63,7 +63,7 @@ class Passes(Database):
         with self._writing() as connection:
             used = update(table).where(table.c.id == _hash(token), table.c.kind == "link", *_valid())
             row = connection.execute(used.returning(table), {"ended": now()}).one_or_none()
-            return row and _make(connection, Pass(row.study, row.labeller, "session", row.expires))
+            return _make(connection, Pass(row.study, row.labeller, "session", row.expires)) if row else None
 
     def session(self, token: str) -> Pass | None:
         """Return what a session allows; None if there is none, or not any more."""
@@ -71,7 +71,7 @@ class Passes(Database):
         wanted = select(table).where(table.c.id == _hash(token), table.c.kind == "session", *_valid())
         with self._reading() as connection:
             row = connection.execute(wanted).one_or_none()
-        return row and Pass(row.study, row.labeller, row.kind, row.expires)
+        return Pass(row.study, row.labeller, row.kind, row.expires) if row else None
 
     def passes(self, study_id: int) -> list[Pass]:
         """Return the links and sessions of a study that are valid, by name."""
