@@ -201,8 +201,10 @@ def interrupted(spec: StudySpec, after: int, phase: str = "search") -> Result:
         if progress.phase == phase and progress.done > after:
             raise KeyboardInterrupt
 
-    with api.open_study(spec, task=toy_task(), observer=stop) as study:
-        return study.run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("promptopt.study.PROGRESS_S", 0.0)  # a quick study is over before a tenth of a second
+        with api.open_study(spec, task=toy_task(), observer=stop) as study:
+            return study.run()
 
 
 def test_ctrl_c_leaves_a_paused_study_that_goes_on(store: Path) -> None:
