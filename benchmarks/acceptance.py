@@ -36,13 +36,14 @@ TASKS = {
 SEEDS = range(5)
 EVALUATIONS = 600
 DEMOS = (4, 8)
+MODEL = ModelSpec("embedded:", options={"threads": "1"})
 
 
 def spec_of(name: str, store: str, strategy: str, seed: int) -> StudySpec:
     data, prompt = TASKS[name]
     return StudySpec(
         task=TaskSpec(data=data, prompt=prompt, name=name),
-        model=ModelSpec("embedded:", options={"threads": "1"}),
+        model=MODEL,
         strategy=StrategySpec(strategy),
         budget=Budget(evaluations=EVALUATIONS),
         name=f"{name} {strategy} {seed}",

@@ -6,7 +6,11 @@ goes on where it stood. Seeds are the outer loop, so what there is so far is bal
     python benchmarks/offline.py run STORE.db [--tasks=A,B] [--strategies=A,B] [--plans=300,600] [--seeds=0,1,2,3,4]
     python benchmarks/offline.py report STORE.db [STORE.db ...]
 
-One process a core, each with its own store and tasks. Tasks, seed prompts and model are those of acceptance.py.
+One process a core, each with its own store and tasks. Tasks, seed prompts and model are those of acceptance.py; further
+tasks are named as their folders in ../shared/data, with their cards' description as the seed prompt. Settings of a
+strategy follow its name: irace+pairs=8+leaps=0.3. The same model on a GPU does in minutes what takes hours here:
+
+    ... run STORE.db --model=http://127.0.0.1:8000/v1#NAME --options=server=vllm,concurrency=64
 """
 
 import json
@@ -15,13 +19,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
+from math import isnan, nan
 from pathlib import Path
 from statistics import fmean
 
-from acceptance import SEEDS, TASKS, mean_of, read, spec_of
+from acceptance import MODEL, SEEDS, SHARED, TASKS, mean_of, read, spec_of
 
 from promptopt import api
 from promptopt.budget import Budget
+from promptopt.config import ModelSpec, StrategySpec, StudySpec, TaskSpec
 from promptopt.registry import strategy_names
 from promptopt.statistics import PairedDifference, paired_difference
 
@@ -37,7 +43,7 @@ def run(store: str, options: Mapping[str, str]) -> None:
     done = {key_of(row) for row in read(out)} if out.exists() else set()
     for key in grid(options):
         if key not in done:
-            row = measure(store, *key)
+            row = measure(study_of(store, *key, model_of(options)), *key)
             with out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(line(row), flush=True)
@@ -48,21 +54,41 @@ def grid(options: Mapping[str, str]) -> Iterator[tuple[int, int, str, str]]:
     seeds = [int(seed) for seed in split(options, "seeds", map(str, SEEDS))]
     plans = [int(plan) for plan in split(options, "plans", map(str, PLANS))]
     wanted = split(options, "strategies", STRATEGIES)
-    if missing := set(wanted) - set(strategy_names()):
+    if missing := {strategy.split("+")[0] for strategy in wanted} - set(strategy_names()):
         print(f"not installed, left out: {', '.join(sorted(missing))}", file=sys.stderr)
-    installed = [strategy for strategy in wanted if strategy not in missing]
+    installed = [strategy for strategy in wanted if strategy.split("+")[0] not in missing]
     yield from product(seeds, plans, split(options, "tasks", TASKS), installed)
+
+
+def model_of(options: Mapping[str, str]) -> ModelSpec:
+    if "model" not in options:
+        return MODEL
+    return ModelSpec(options["model"], options=dict(pair.split("=", 1) for pair in split(options, "options", ())))
+
+
+def study_of(store: str, seed: int, plan: int, task: str, strategy: str, model: ModelSpec) -> StudySpec:
+    name, *settings = strategy.split("+")
+    return replace(
+        spec_of(task, store, name, seed) if task in TASKS else StudySpec(task=task_of(task), store=store, seed=seed),
+        model=model,
+        strategy=StrategySpec(name, settings=dict(pair.split("=", 1) for pair in settings)),
+        budget=Budget(evaluations=plan),
+        name=f"{task} {strategy} {plan} {seed}",
+    )
+
+
+def task_of(name: str) -> TaskSpec:
+    card = json.loads((SHARED / name / "card.json").read_text())
+    hidden = name.startswith("ii/")  # there the card's words are not shown unless somebody asks for them
+    return TaskSpec(str(SHARED / name), card["description"] if hidden else None, name=name)
 
 
 def split(options: Mapping[str, str], name: str, otherwise: Iterable[str]) -> list[str]:
     return options[name].split(",") if name in options else list(otherwise)
 
 
-def measure(store: str, seed: int, plan: int, task: str, strategy: str) -> Row:
+def measure(spec: StudySpec, seed: int, plan: int, task: str, strategy: str) -> Row:
     """Run one study to its end, or the rest of it."""
-    spec = replace(
-        spec_of(task, store, strategy, seed), budget=Budget(evaluations=plan), name=f"{task} {strategy} {plan} {seed}"
-    )
     with api.open_study(spec) as study:
         result = study.run()
     assert result.proof is not None, result.reason
@@ -99,15 +125,24 @@ def report(paths: Sequence[str]) -> None:
             means[row["plan"]][row["strategy"]][cell] = mean_of(row["scores"])
             means[row["plan"]]["(seed prompt)"][cell] = mean_of(row["seed_scores"])
     for plan, found in sorted(means.items()):
-        print(f"\n{plan} evaluations\n\n| strategy | {' | '.join(TASKS)} | all | cells |\n|{'---|' * (len(TASKS) + 3)}")
-        for strategy, cells in found.items():
-            by_task = [[mean for (name, _), mean in cells.items() if name == task] for task in TASKS]
-            shown = [f"{fmean(some):.3f}" if some else "" for some in by_task]
-            everything = fmean(fmean(some) for some in by_task if some)
-            print(f"| {strategy} | {' | '.join(shown)} | {everything:.3f} | {len(cells)} |")
+        measured = {task for cells in found.values() for task, _ in cells}
+        names = [*(task for task in TASKS if task in measured), *sorted(measured - TASKS.keys())]
+        print(f"\n{plan} evaluations\n\n| task | {' | '.join(found)} |\n|{'---|' * (len(found) + 1)}")
+        table = {name: [mean_over(cells, name) for cells in found.values()] for name in names}
+        for name, shown in table.items():
+            print(f"| {name} | {' | '.join(f'{mean:.3f}' for mean in shown)} |")
+        everything = (fmean(mean for mean in column if not isnan(mean)) for column in zip(*table.values(), strict=True))
+        print(f"| all | {' | '.join(f'{mean:.3f}' for mean in everything)} |")
+        print(f"| cells | {' | '.join(str(len(cells)) for cells in found.values())} |")
         print("\n| difference, in points | over cells (95 %) | over tasks (95 %) | wins / losses |\n|---|---|---|---|")
         for left, right in combinations(found, 2):
             print(f"| {left} - {right} | {' | '.join(versus(found[left], found[right]))} |")
+
+
+def mean_over(cells: Mapping[Cell, float], task: str) -> float:
+    """Return the mean over the seeds; nan if the task was not measured."""
+    found = [mean for (name, _), mean in cells.items() if name == task]
+    return fmean(found) if found else nan
 
 
 def versus(left: Mapping[Cell, float], right: Mapping[Cell, float]) -> tuple[str, str, str]:

@@ -1,15 +1,23 @@
-"""The load: prompts of 300 tokens on short reviews, sent by promptopt as a study does, or by ``vllm bench serve``."""
+"""The load: prompts of 300 tokens on short reviews, sent by promptopt as a study does, or by other clients."""
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from asyncio_client import post_all
 
 from promptopt.ask import Evaluate
 from promptopt.backends.vllm import OwnedVLLM, VLLMBackend
@@ -149,4 +157,21 @@ def theirs(backend: OwnedVLLM, python: str, folder: Path, sent: Sequence[str], a
         "lost": told["failed"],
         "requests_s": told["request_throughput"],
         "tokens_s": told["total_token_throughput"],
+    }
+
+
+def by_hand(backend: OwnedVLLM, sent: Sequence[str], at_a_time: int) -> dict[str, Any]:
+    """Send the same kind of prompts by a client made by hand, which does nothing but read the answers' texts."""
+    endpoint = backend.endpoint
+    settings = {"model": backend.model, "max_tokens": WRITTEN, "temperature": 0.0}
+    bodies = [orjson.dumps({**settings, "prompt": text}) for text in sent]
+    with watched() as watch:
+        answers = asyncio.run(post_all(endpoint.url, bodies, at_a_time, chat=False, key=endpoint.key))
+    served = sum(text is not None for text in answers)
+    return {
+        "requests": served,
+        "lost": len(sent) - served,
+        "requests_s": served / watch.wall_s,
+        "cpu_ms": 1000 * watch.cpu_s / len(sent),
+        "gpu_percent": watch.gpu,
     }

@@ -13,11 +13,24 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from load import CONTEXT, PROMPT_TOKENS, WRITTEN, ours, prompts, reviews, texts, theirs, watched, write_prompts
+from load import (
+    CONTEXT,
+    PROMPT_TOKENS,
+    WRITTEN,
+    by_hand,
+    ours,
+    prompts,
+    reviews,
+    texts,
+    theirs,
+    watched,
+    write_prompts,
+)
 
 from promptopt import plugins
 from promptopt.backends.address import open_backend
@@ -55,6 +68,7 @@ class Run:
         levels: Calls in flight.
         calls: Calls for each one in flight, but at least ``least``.
         least: The fewest calls at a level.
+        repeats: Times that ours and the client by hand run at a level; their medians count.
         n_prompts: Prompts that the calls of a level belong to.
         evaluations: The plan of each study.
         shape: The sizes of the model of random weights.
@@ -68,6 +82,7 @@ class Run:
     levels: tuple[int, ...] = (64, 256, 1024)
     calls: int = 8
     least: int = 2048
+    repeats: int = 5
     n_prompts: int = 16
     evaluations: int = 2000
     shape: dict[str, int] | None = None
@@ -129,19 +144,28 @@ def studies(run: Run, backend: OwnedVLLM) -> None:
         )
 
 
-def levels(run: Run, backend: OwnedVLLM, at_a_time: tuple[int, ...]) -> None:
-    """Compare ours with the server's own limit on the same load."""
+def levels(run: Run, backend: OwnedVLLM, at_a_time: tuple[int, ...], name: str) -> None:
+    """Compare ours with the server's own limit on the same load: the faster of two other clients."""
     for level in at_a_time:
         n = max(run.least, run.calls * level)
-        salt, n_examples = f"{Path(backend.model).name}-{level}", n // run.n_prompts
+        salt, n_examples = f"{name}-{level}", n // run.n_prompts
+        mine, hand = [], []
         with contextlib.closing(VLLMBackend(backend.endpoint, replace(OWN_OPTIONS, concurrency=level))) as fewer:
             ours(fewer, run.out, f"warm-{salt}", 1, level)  # what a server does but once belongs to neither
-            mine = ours(fewer, run.out, f"ours-{salt}", run.n_prompts, n_examples)
+            for i in range(run.repeats):  # in turn, since the server's own pace wanders
+                mine.append(ours(fewer, run.out, f"ours-{i}-{salt}", run.n_prompts, n_examples))
+                sent = texts(prompts(f"hand-{i}-{salt}", run.n_prompts), reviews(n_examples))
+                hand.append(by_hand(backend, sent, level))
         sent = texts(prompts(f"them-{salt}", run.n_prompts), reviews(n_examples))
-        limit = theirs(backend, run.python, run.out, sent, level)
-        run.tell("ours", at_a_time=level, **mine)
-        run.tell("limit", at_a_time=level, **limit)
-        run.tell("ratio", at_a_time=level, ours_to_limit=mine["requests_s"] / limit["requests_s"])
+        bench = theirs(backend, run.python, run.out, sent, level)
+        for found in mine:
+            run.tell("ours", server=name, at_a_time=level, **found)
+        for found in hand:
+            run.tell("by hand", server=name, at_a_time=level, **found)
+        run.tell("bench", server=name, at_a_time=level, **bench)
+        ours_s, hand_s = (median(found["requests_s"] for found in some) for some in (mine, hand))
+        limit = max(hand_s, bench["requests_s"])
+        run.tell("ratio", server=name, at_a_time=level, ours=ours_s, limit=limit, ours_to_limit=ours_s / limit)
 
 
 def grouping(run: Run) -> None:
@@ -179,7 +203,7 @@ def random_weights(run: Run) -> None:
     config = json.loads((run.model / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **(run.shape or {})}))
     with served(run, folder, args="--load-format dummy") as backend:
-        levels(run, backend, (min(256, max(run.levels)),))
+        levels(run, backend, (min(256, max(run.levels)),), "shape")
 
 
 def in_process(run: Run) -> None:
@@ -274,21 +298,35 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--vllm-python", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", default=["served", "grouping", "shape", "inside", "killed"])
+    parser.add_argument("--only", nargs="*", default=["served", "grouping", "shape", "inside", "killed", "fronts"])
     given = parser.parse_args()
     run = Run(given.model.resolve(), given.vllm_python, given.out.resolve(), shape=SEVEN_B)
     if os.environ.get("PROMPTOPT_GPU_REHEARSAL"):
         run = replace(
-            run, levels=(4, 16), calls=1, least=32, n_prompts=4, evaluations=60, shape=TINY, eager=True, block=128
+            run,
+            levels=(4, 16),
+            calls=1,
+            least=32,
+            repeats=1,
+            n_prompts=4,
+            evaluations=60,
+            shape=TINY,
+            eager=True,
+            block=128,
         )
 
     def all_served() -> None:
         with served(run, run.model) as backend:
-            levels(run, backend, run.levels)
+            levels(run, backend, run.levels, "one-front")
             studies(run, backend)
+
+    def many_fronts() -> None:
+        with served(run, run.model, args="--api-server-count 4") as backend:
+            levels(run, backend, run.levels[:2], "four-fronts")
 
     sections = {
         "served": all_served,
+        "fronts": many_fronts,
         "grouping": lambda: grouping(run),
         "shape": lambda: random_weights(run),
         "inside": lambda: in_process(run),

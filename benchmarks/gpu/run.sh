@@ -17,7 +17,9 @@ fi
 : "${VLLM_PYTHON:?is the Python that has vLLM}" "${MODEL:?is the folder of the model}"
 export PROMPTOPT_CACHE=$(cd "$OUT" && pwd)/cache HF_HUB_OFFLINE=1
 export PYTHONPATH=$PWD:$PWD/strategies:$PWD/datasets:$PWD/cli
-export PROMPTOPT_VLLM_COMMAND="$VLLM_PYTHON -m vllm.entrypoints.openai.api_server"
+# The command vllm misses its own distribution in the CPU build.
+export PROMPTOPT_VLLM_COMMAND="$VLLM_PYTHON -m vllm.entrypoints.cli.main serve"
+[ -z "${PROMPTOPT_GPU_REHEARSAL:-}" ] || PROMPTOPT_VLLM_COMMAND="$VLLM_PYTHON -m vllm.entrypoints.openai.api_server"
 
 echo "== the machine"
 date -u +%Y-%m-%dT%H:%MZ
