@@ -2,7 +2,8 @@
 
 The page runs in a process of its own, as ``promptopt label`` runs it. Each labeller says something, waits for the next
 pair, and says something again at once; after each verdict the page asks for the standing, as a browser does. Meanwhile
-another process writes to the store, as a search does. Figures are the time from a verdict to the next pair.
+another process writes to the store and reads all verdicts whenever there are new ones, as a search does.
+Figures are the time from a verdict to the next pair, and the page's CPU time for the two requests of a verdict.
 
     python benchmarks/labelling.py [--duels 10000] [--labellers 20] [--each 50]
 """
@@ -25,29 +26,36 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from promptopt.store.rows import Vote
 from promptopt.store.store import Store
+from promptopt.web.apart import SWITCH_S
 from promptopt.web.desk import csrf_of
 from promptopt.web.server import Address, serving
 from tests.web.stage import NAME, stage
 
 ANSWER = "Thanks for asking! You can return it **within 30 days**.\n\n1. Open *My orders*.\n2. Print the label.\n" * 3
-WRITE_EVERY_S = 0.05
+POLL_S = 0.1  # as often as a search looks for new verdicts
 
 
 def serve(path: Path, study_id: int, pipe: Connection) -> None:
-    """Serve the page until the pipe is closed."""
+    """Serve the page until told to stop; send the CPU time that it took."""
+    sys.setswitchinterval(SWITCH_S)
     with serving(str(path), (study_id, NAME), Address(port=0)) as taken:
         pipe.send(taken.port)
+        begun = time.process_time()
         pipe.recv()
+        pipe.send(time.process_time() - begun)
 
 
-def write(path: Path, study_id: int, pipe: Connection) -> None:
-    """Write to the store as a search does, until told to stop; send how long each write took."""
-    took = []
+def search(path: Path, study_id: int, pipe: Connection) -> None:
+    """Use the store as a search does, until told to stop; send how long each write took."""
+    took, seen = [], 0
     with Store.open(path) as store:
-        while not pipe.poll(WRITE_EVERY_S):
+        while not pipe.poll(POLL_S):
             begun = time.perf_counter()
             store.update_study(study_id, state="running")
             took.append(time.perf_counter() - begun)
+            if (newest := store.newest_event()) != seen:
+                seen = newest
+                store.preferences(study_id)
     pipe.send(took)
 
 
@@ -109,7 +117,7 @@ def main() -> None:
         pipes = [context.Pipe() for _ in range(2)]
         children = [
             context.Process(target=work, args=(path, study_id, pipe[1]))
-            for work, pipe in zip((serve, write), pipes, strict=True)
+            for work, pipe in zip((serve, search), pipes, strict=True)
         ]
         for child in children:
             child.start()
@@ -118,25 +126,24 @@ def main() -> None:
             seen = asyncio.run(run(f"http://127.0.0.1:{port}", links, given.each))
             for pipe in pipes:
                 pipe[0].send("stop")
-            writes = pipes[1][0].recv()
+            cpu_s, writes = (pipe[0].recv() for pipe in pipes)
         finally:
             for child in children:
                 child.join(10)
                 child.kill()
         with Store.open(path) as store:
-            kept = store.labelling(study_id).given - given.duels
-    print(
-        json.dumps(report([took for took, _ in seen if took >= 0], Counter(s for _, s in seen), writes, kept), indent=2)
-    )
+            kept = len(store.preferences(study_id)) - given.duels
+    print(json.dumps({**report(seen, writes, cpu_s), "kept": kept}, indent=2))
 
 
-def report(took: list[float], statuses: Counter[int], writes: list[float], kept: int) -> dict[str, Any]:
-    """Return the figures: milliseconds to the next pair, statuses, and the longest wait of the other writer."""
+def report(seen: list[tuple[float, int]], writes: list[float], cpu_s: float) -> dict[str, Any]:
+    """Return the figures: milliseconds to the next pair, statuses, CPU, and the longest wait of the other writer."""
+    took = [one for one, _ in seen if one >= 0]
     return {
         "verdicts": len(took),
-        "kept": kept,
         "next pair, ms": {f"p{share:g}": round(1e3 * percentile(took, share / 100), 1) for share in (50, 95, 99, 100)},
-        "statuses": dict(statuses),
+        "statuses": dict(Counter(status for _, status in seen)),
+        "CPU of the page, ms a verdict": round(1e3 * cpu_s / len(took), 2),
         "other writer": {"writes": len(writes), "longest, ms": round(1e3 * max(writes), 1)},
     }
 

@@ -99,10 +99,11 @@ def _serve_only(store: str, study: str, invitation: Invitation) -> None:
 def _page(store: str, study: tuple[int, str], invitation: Invitation) -> Iterator[None]:
     """Serve the page while the block runs, and print a link for everybody who is invited."""
     from promptopt.store.store import Store
-    from promptopt.web.server import Address, serving
+    from promptopt.web.apart import serving_apart
+    from promptopt.web.server import Address
 
     address = Address(invitation.host, invitation.port, invitation.url)
-    with serving(store, study, address) as taken:
+    with serving_apart(store, study, address) as taken:
         with Store.open(store, create=False) as opened:
             for name in invitation.names:
                 token = opened.invite(study[0], name, lasts_s=invitation.days * DAY_S)

@@ -3,15 +3,19 @@
 from sqlalchemy import text
 
 # Of a person's duels: the one on screen (one just taken back before another), the oldest that no catch trial has asked
-# again, the next open one, and one that only a judge has decided.
+# again, the next open one, and one that only a judge has decided. The CROSS JOIN keeps SQLite from walking through all
+# duels of the study instead of the few that are on screens.
 ON_SCREEN = text("""
-SELECT duel FROM duel_leases JOIN duels ON duels.id = duel
+SELECT duel FROM duel_leases CROSS JOIN duels ON duels.id = duel
 WHERE study = :study AND labeller = :labeller AND expires > :now ORDER BY expires DESC LIMIT 1
 """)
 TO_CATCH = text("""
-SELECT duel FROM preferences AS p JOIN duels ON duels.id = duel
-WHERE study = :study AND labeller = :labeller AND source = 'human' AND takes_back IS NULL AND taken_back IS NULL
-GROUP BY duel HAVING MAX(catch) = 0 ORDER BY MAX(p.number) LIMIT 1
+SELECT p.duel FROM preferences AS p JOIN duels ON duels.id = p.duel
+WHERE study = :study AND p.labeller = :labeller AND p.source = 'human' AND p.catch = 0
+  AND p.takes_back IS NULL AND p.taken_back IS NULL
+  AND NOT EXISTS (SELECT 1 FROM preferences AS c WHERE c.duel = p.duel AND c.labeller = :labeller AND c.catch = 1
+                  AND c.takes_back IS NULL AND c.taken_back IS NULL)
+ORDER BY p.number LIMIT 1
 """)
 NEXT_OPEN = text("""
 SELECT id FROM duels
@@ -32,9 +36,15 @@ WHERE study = :study AND state = 'settled' AND quorum = 0
   AND NOT EXISTS (SELECT 1 FROM duel_leases AS l WHERE l.duel = duels.id AND l.expires > :now)
 ORDER BY number, place LIMIT 1
 """)
-COUNTS = text("""
-SELECT COALESCE(SUM(catch = 0), 0), COALESCE(SUM(catch), 0) FROM preferences JOIN duels ON duels.id = duel
-WHERE study = :study AND labeller = :labeller AND source = 'human' AND takes_back IS NULL AND taken_back IS NULL
+# Whether somebody's last verdicts are so many and no catch trial among them, while others wait to be given.
+CATCH_IS_DUE = text("""
+SELECT COUNT(*) = :every AND COALESCE(SUM(catch), 0) = 0
+       AND EXISTS (SELECT 1 FROM duels WHERE study = :study AND state = 'open')
+FROM (
+    SELECT catch FROM preferences AS p JOIN duels ON duels.id = p.duel
+    WHERE study = :study AND labeller = :labeller AND source = 'human' AND takes_back IS NULL AND taken_back IS NULL
+    ORDER BY p.number DESC LIMIT :every
+)
 """)
 VALID = text("""
 SELECT p.*, duels."left", duels."right", duels.example FROM preferences AS p JOIN duels ON duels.id = p.duel
@@ -58,6 +68,7 @@ LEFT JOIN outcomes AS l ON l.request_key = left_outcome
 LEFT JOIN outcomes AS r ON r.request_key = right_outcome
 WHERE duels.id = :duel
 """)
+BY_STATE = text("SELECT state, COUNT(*) FROM duels WHERE study = :study GROUP BY state")
 BY_LABELLER = text("""
 SELECT labeller, COUNT(*) FROM preferences JOIN duels ON duels.id = duel
 WHERE study = :study AND source = 'human' AND catch = 0 AND takes_back IS NULL AND taken_back IS NULL

@@ -13,14 +13,8 @@ from promptopt.store import duel_queries as queries
 from promptopt.store.database import Database, from_json, from_text, now, to_json, to_text
 from promptopt.store.rows import DuelRow, Vote
 
-LEASE_S = 300.0
-CATCH_EVERY = 10
-FILE = " file"  # no labeller's name begins with a space, so the sides are nobody's own
-RECENT = 4  # verdicts that are too fresh in memory to be asked again
-
 insert_duel = dialect.insert_new(schema.duels)
 insert_event = dialect.insert_new(schema.preferences)
-upsert_lease = dialect.upsert(schema.duel_leases)
 
 
 class Duels(Database):

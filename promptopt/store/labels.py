@@ -29,7 +29,6 @@ from promptopt.store.rows import FileRow, Labelling, Shown, Vote
 
 LEASE_S = 300.0
 CATCH_EVERY = 10
-RECENT = 4  # verdicts that are too fresh in memory to be asked again
 FILE = " file"  # no labeller's name begins with a space, so the sides are nobody's own
 
 upsert_lease = dialect.upsert(schema.duel_leases)
@@ -166,11 +165,12 @@ class Labels(Duels):
 
     def labelling(self, study_id: int) -> Labelling:
         """Return where the labelling of a study stands."""
-        table = schema.duels
         with self._reading() as connection:
-            states = list(connection.scalars(select(table.c.state).where(table.c.study == study_id)))
-            counts = {name: int(n) for name, n in connection.execute(queries.BY_LABELLER, {"study": study_id}).all()}
-        return Labelling(states.count("open"), states.count("settled"), sum(counts.values()), counts)
+            states, people = (
+                {str(name): int(n) for name, n in connection.execute(query, {"study": study_id}).all()}
+                for query in (queries.BY_STATE, queries.BY_LABELLER)
+            )
+        return Labelling(states.get("open", 0), states.get("settled", 0), sum(people.values()), people)
 
     def outlook(self, study_id: int) -> Mapping[str, Any] | None:
         """Return the search's last recommendation as ``Recommend.to_json`` wrote it; None before the first."""
@@ -181,8 +181,7 @@ class Labels(Duels):
 
 def _to_catch(connection: Connection, who: Mapping[str, Any]) -> str | None:
     """Return a duel to ask somebody again, if it is time for one."""
-    given, caught = connection.execute(queries.COUNTS, who).one()
-    if given <= RECENT or given % CATCH_EVERY or caught >= given // CATCH_EVERY:
+    if not connection.scalar(queries.CATCH_IS_DUE, {**who, "every": CATCH_EVERY}):
         return None
     return cast("str | None", connection.scalar(queries.TO_CATCH, who))
 

@@ -21,7 +21,7 @@ from promptopt.web.differences import differences
 from promptopt.web.markup import render
 
 MOST_REMARK = 2_000  # characters
-REST = 20  # the standing is worked out anew after so many times as long as it took
+REST = 100  # the standing is worked out anew after so many times as long as it took
 
 
 class StaleFormError(Exception):

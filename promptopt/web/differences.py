@@ -1,19 +1,21 @@
-"""Differences: which words of two answers are only in one of them."""
+"""Differences: which words of two answers are only in one of them, of JSON with a line for each item."""
 
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from promptopt.web.markup import MOST_SHOWN, Node, spelled
+from promptopt.web.markup import MOST_MARKDOWN, MOST_SHOWN, Node, indent_json, spelled
 
 WORD = re.compile(r"\s*\S+|\s+")
 LINE = re.compile(r"[^\n]*\n|[^\n]+")
-MOST_PAIRS = 1_000_000  # of pieces to hold against each other; beyond, lines are, and then nothing
+MOST_PAIRS = 4_000_000  # of pieces to hold against each other; beyond, lines are, and then nothing
 
 
 def differences(left: str, right: str) -> tuple[list[Node], list[Node]] | None:
     """Return both texts with what only one of them has in ``ins`` nodes; None where they are too long for that."""
     left, right = left[:MOST_SHOWN], right[:MOST_SHOWN]
+    if max(len(left), len(right)) <= MOST_MARKDOWN and (ones := indent_json(left)) and (others := indent_json(right)):
+        return _marked(WORD.findall(ones), WORD.findall(others))
     for piece in (WORD, LINE):
         ones, others = piece.findall(left), piece.findall(right)
         if len(ones) * len(others) <= MOST_PAIRS:

@@ -1,8 +1,10 @@
 """Guard: what a request must bring before anything is done for it, and what every answer says to the browser."""
 
 import hmac
+import html
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +12,7 @@ from aiohttp import web
 
 from promptopt.errors import PromptOptError
 
+FOLDER = files("promptopt.web") / "static"
 MOST_BYTES = 32_768  # of a body
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -64,11 +67,12 @@ def guard(allowed: frozenset[str]) -> Any:
                     raise RefusedError(415, "The body must be JSON.")
             return await handler(request)
         except RefusedError as refused:
-            return as_json({"error": str(refused)}, refused.status)
+            return _refusal(request, refused.status, str(refused))
         except web.HTTPException as error:
-            return as_json({"error": error.reason}, error.status)
+            why = "There is nothing at this address." if error.status == 404 else error.reason
+            return _refusal(request, error.status, why)
         except PromptOptError as error:
-            return as_json({"error": str(error)}, 400)
+            return _refusal(request, 400, str(error))
 
     return checked
 
@@ -104,6 +108,19 @@ async def body_of(request: web.Request) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise RefusedError(400, "The body is not a JSON object.")
     return body
+
+
+def _refusal(request: web.Request, status: int, why: str) -> web.Response:
+    """Say why not: to somebody who followed a link on a page, to a script as JSON."""
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        page = static_file("lost.html").decode().replace("WHY", html.escape(why))
+        return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
+    return as_json({"error": why}, status)
+
+
+def static_file(name: str) -> bytes:
+    """Return a file of the page."""
+    return FOLDER.joinpath(name).read_bytes()
 
 
 def as_json(data: Any, status: int = 200) -> web.Response:

@@ -27,7 +27,7 @@ MOST_SHOWN = 100_000  # characters
 MOST_MARKDOWN = 20_000
 HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6", "h6": "h6"}
 # Joiners make letters and emoji, and the two marks only help their own direction; all else of its kind is a trick.
-HARMLESS = frozenset("\n\t\u200c\u200d\u200e\u200f")
+SUSPECT = re.compile("[^ -~\n\t\u200c\u200d\u200e\u200f]")
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 CODE_LINE = re.compile(
     r"\s*(?:(?:def|class|import|from|for|while|if|elif|else|return|try|except|with|func|fn|let|const|var|public|private"
@@ -67,8 +67,9 @@ def spelled(text: str) -> list[Node]:
     """Return a text with characters that are not seen named, such as U+202E, which turns the direction of reading."""
     nodes: list[Node] = []
     start = 0
-    for at, character in enumerate(text):
-        if character not in HARMLESS and unicodedata.category(character) in UNSEEN:
+    for found in SUSPECT.finditer(text):
+        at, character = found.start(), found.group()
+        if unicodedata.category(character) in UNSEEN:
             if at > start:
                 nodes.append(text[start:at])
             nodes.append(["mark", f"U+{ord(character):04X}"])
@@ -80,7 +81,7 @@ def spelled(text: str) -> list[Node]:
 
 def _formatted(text: str) -> tuple[Kind, list[Node]]:
     if len(text) <= MOST_MARKDOWN:
-        if (indented := _indent_json(text)) is not None:
+        if (indented := indent_json(text)) is not None:
             return "json", [["pre", ["code", *spelled(indented)]]]
         if _looks_like_code(text):
             return "code", [["pre", ["code", *spelled(text)]]]
@@ -97,7 +98,7 @@ def _looks_like_code(text: str) -> bool:
     return sum(CODE_LINE.fullmatch(line) is not None for line in lines) > 0.6 * len(lines)
 
 
-def _indent_json(text: str) -> str | None:
+def indent_json(text: str) -> str | None:
     """Return a JSON object or list with a line for each item; every literal stays as it was written."""
     if text.strip()[:1] not in ("{", "["):
         return None

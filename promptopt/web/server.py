@@ -1,16 +1,14 @@
-"""Server: the labelling page of one study over HTTP, in a thread of its own beside the search.
+"""Server: the labelling page of one study over HTTP, in a thread of its own.
 
 aiohttp serves it, since the hot path needs aiohttp anyway and a page of ten routes needs no more.
 """
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,15 +18,23 @@ from promptopt.errors import ConfigError
 from promptopt.ids import content_hash
 from promptopt.store.store import Store
 from promptopt.web.desk import Desk, StaleFormError, csrf_of
-from promptopt.web.guard import MOST_BYTES, RefusedError, as_json, body_of, check_csrf, guard, harden, origins
+from promptopt.web.guard import (
+    FOLDER,
+    MOST_BYTES,
+    RefusedError,
+    as_json,
+    body_of,
+    check_csrf,
+    guard,
+    harden,
+    origins,
+    static_file,
+)
 
 T = TypeVar("T")
 
 STATIC = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 STOP_S = 5.0
-SWITCH_S = 0.0005  # so that somebody who labels does not wait while the search thinks in the same process
-
-_FOLDER = files("promptopt.web") / "static"
 
 
 class Address(NamedTuple):
@@ -220,13 +226,10 @@ def serving(store_path: str, study: tuple[int, str], address: Address) -> Iterat
             page.close()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="page", daemon=True)
-    turns = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
     thread.start()
     try:
         yield started.result()
     finally:
-        sys.setswitchinterval(turns)
         if not started.exception():
             loop.call_soon_threadsafe(stop.set)
         thread.join(STOP_S)
@@ -250,14 +253,10 @@ async def static(request: web.Request) -> web.Response:
     """Give a file of the page."""
     name = request.match_info["name"]
     kind = STATIC.get(name.rpartition(".")[2])
-    if kind is None or name not in {file.name for file in _FOLDER.iterdir()}:
+    if kind is None or name not in {file.name for file in FOLDER.iterdir()}:
         raise web.HTTPNotFound
-    return web.Response(body=_file(name), content_type=kind, charset="utf-8")
+    return web.Response(body=static_file(name), content_type=kind, charset="utf-8")
 
 
 def _html(name: str, status: int = 200) -> web.Response:
-    return web.Response(body=_file(name), status=status, content_type="text/html", charset="utf-8")
-
-
-def _file(name: str) -> bytes:
-    return _FOLDER.joinpath(name).read_bytes()
+    return web.Response(body=static_file(name), status=status, content_type="text/html", charset="utf-8")

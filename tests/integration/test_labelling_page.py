@@ -137,6 +137,16 @@ def test_every_answer_is_hardened(ann: Browser) -> None:
         assert "//" not in page.replace("<!doctype html>", ""), "nothing comes from outside"
 
 
+def test_somebody_who_follows_a_wrong_link_sees_a_page(ann: Browser) -> None:
+    for url, status, why in (("/nowhere", 404, "There is nothing at this address."), ("/verdict", 405, "Not Allowed")):
+        reply = ann.ask("GET", url, Accept="text/html,*/*")
+        assert reply.status == status
+        assert why in reply.data
+        assert "Content-Security-Policy" in reply.headers
+    stranger = Browser(ann.path, ann.port, ann.study_id).ask("GET", "/pair", Accept="text/html")
+    assert (stranger.status, "Ask for a new link." in stranger.data) == (401, True)
+
+
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(path: Path, port: int, study_id: int) -> None:
     with Store.open(path) as store:
         link = store.invite(study_id, "Ann")

@@ -110,4 +110,12 @@ def test_differences_name_the_words() -> None:
     assert differences("the way is free", "the road is free") == (
         ["the", " ", ["ins", "way"], " is free"], ["the", " ", ["ins", "road"], " is free"],
     )  # fmt: skip
-    assert differences("a\n" * 2_000, "b\n" * 2_000) is None
+    assert differences("a\n" * 2_001, "b\n" * 2_001) is None
+
+
+def test_differences_of_json_are_in_its_items_and_not_in_its_spaces() -> None:
+    assert differences('{"price":1,"in":[2]}', '{"price": 4, "in": [2]}') == (
+        ['{\n  "price":', " ", ["ins", "1,"], '\n  "in": [\n    2\n  ]\n}'],
+        ['{\n  "price":', " ", ["ins", "4,"], '\n  "in": [\n    2\n  ]\n}'],
+    )
+    assert differences("[1, 2]", "[1,2]") == (["[\n  1,\n  2\n]"],) * 2

@@ -162,6 +162,21 @@ def test_one_of_ten_is_a_catch_trial_on_the_other_sides(store: Store) -> None:
     assert store.labelling(1).given == 10
 
 
+def test_a_catch_trial_waits_until_another_pair_is_open_and_comes_once(store: Store) -> None:
+    open_(store, *(duel(f"d{n:02}", 1, n) for n in range(10)))
+    for _ in range(10):
+        say(store, "ann")
+    assert store.next_duel(1, "ann") is None, "a search that has ended asks for nothing more"
+    open_(store, *(duel(f"e{n:02}", 2, n) for n in range(12)))
+    assert say(store, "ann").duel_id == "d00", "the oldest"
+    assert [say(store, "ann").duel_id for _ in range(10)] == [f"e{n:02}" for n in range(10)]
+    assert say(store, "ann").duel_id == "d01"
+    assert store.take_back(1, "ann") == "d01"
+    assert say(store, "ann").duel_id == "d01", "taken back, it is asked again"
+    assert say(store, "ann").duel_id == "e10"
+    assert [p.catch for p in store.preferences(1)].count(True) == 2
+
+
 def test_votes_of_judges_settle_duels_that_want_nobody_and_may_be_audited(store: Store) -> None:
     open_(store, duel("d0", quorum=0))
     assert store.next_duel(1, "ann", audit=True) is None

@@ -162,6 +162,19 @@ def test_every_key_gives_its_verdict_and_undo_takes_it_back(enter: Enter, served
     page.wait_for_function("() => document.querySelector('#said').textContent.includes('nothing to take back')")
 
 
+def test_keys_are_found_by_their_place_where_letters_or_digits_are_others(
+    enter: Enter, served: Any, path: Path
+) -> None:
+    base, study_id = served(three(3))
+    page = enter(base, study_id, "Ann")
+    for key, code, verdicts in (("&", "Digit1", ("left", "right")), ("\u0435", "KeyT", ("tie",))):
+        page.wait_for_timeout(220)
+        before = page.get_attribute("#main", "data-pair")
+        page.evaluate("init => document.dispatchEvent(new KeyboardEvent('keydown', init))", {"key": key, "code": code})
+        page.wait_for_function("before => document.querySelector('#main').dataset.pair !== before", arg=before)
+        assert said(path)[-1][1] in verdicts
+
+
 def test_the_left_key_prefers_what_stands_on_the_left(enter: Enter, served: Any, path: Path) -> None:
     base, study_id = served(three(6))
     page = enter(base, study_id, "Ann")

@@ -21,7 +21,7 @@ async function join() {
       location.replace("/");
       return;
     }
-    byId("start").hidden = true;
+    byId("start").hidden = byId("text").hidden = true;
     fail((await response.json()).error);
   } catch {
     byId("start").disabled = false;

@@ -39,7 +39,7 @@ async function call(path, body) {
     } catch {
       // The same as a server that is starting: wait and ask again.
     }
-    byId("offline").textContent = "The server cannot be reached. Trying again; your last choice is kept.";
+    byId("offline").textContent = `The server cannot be reached. Trying again${body ? "; your last choice is kept" : ""}.`;
     byId("offline").hidden = false;
     await pause(RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)]);
   }
@@ -113,7 +113,7 @@ function show({ status, data }) {
   }
   screen = data;
   byId("name").textContent = data.name;
-  byId("pair").hidden = byId("choices").hidden = byId("remark-label").hidden = !data.pair;
+  byId("pair").hidden = byId("question").hidden = byId("choices").hidden = byId("remark-label").hidden = !data.pair;
   byId("rest").hidden = Boolean(data.pair);
   if (data.pair) showPair(data.pair);
   else showRest(data);
@@ -141,6 +141,8 @@ function showPair(pair) {
   byId("remark").value = "";
   all("article").forEach((article) => article.classList.remove("chosen"));
   look(view === "differences" ? "formatted" : view);
+  byId("inputs").scrollTop = 0;
+  byId("inputs").tabIndex = byId("inputs").scrollHeight > byId("inputs").clientHeight ? 0 : -1;
   window.scrollTo(0, 0);
   shownAt = performance.now();
 }
@@ -157,7 +159,7 @@ function showRest({ state, open }) {
   const [title, text] = RESTS[state] || (open ? RESTS.open : state === "waiting" ? RESTS.paused : RESTS.next);
   byId("rest-title").textContent = title;
   byId("rest-text").textContent = text;
-  byId("undo").hidden = state === "finished";
+  byId("controls").hidden = state === "finished";
   clearTimeout(waiting);
   if (state === "finished") return;
   waiting = setTimeout(() => !isBusy && load(), waitMs);
@@ -177,7 +179,7 @@ async function look(wanted) {
     if (status === 200 && data.length) {
       data.forEach((nodes, at) => fill(byId(`answer-${at + 1}`), nodes, { kind: "raw" }));
       const isSame = !data.some((nodes) => nodes.some((node) => node[0] === "ins"));
-      byId("view-note").textContent = isSame ? "The two are the same, letter by letter." : "Underlined: only in this answer.";
+      byId("view-note").textContent = isSame ? "No word differs." : "Underlined: only in this answer.";
       return;
     }
     byId("view-note").textContent = "These are too long to compare word by word.";
@@ -191,7 +193,7 @@ async function look(wanted) {
 function leave(why) {
   clearTimeout(waiting);
   screen = null;
-  byId("pair").hidden = byId("choices").hidden = byId("undo").hidden = byId("remark-label").hidden = true;
+  byId("pair").hidden = byId("question").hidden = byId("controls").hidden = byId("enough").hidden = byId("standing").hidden = true;
   byId("rest").hidden = false;
   byId("rest-title").textContent = "Signed out";
   byId("rest-text").textContent = why;
@@ -215,7 +217,7 @@ async function refresh() {
     byId("goal").hidden = data.stop_at === null;
     if (data.stop_at !== null) byId("goal").style.left = `${100 * data.stop_at}%`;
   }
-  byId("enough").hidden = !data.may_stop || data.state === "finished";
+  byId("enough").hidden = !data.may_stop || ["finished", "failed", "paused"].includes(data.state);
   byId("enough").textContent = "You can stop now: more comparisons would hardly change what is recommended.";
   byId("own").textContent = mine.repeats
     ? `Now and then a pair comes again with its sides exchanged. You said the same on ${Math.round(mine.repeats * mine.consistency)} of ${mine.repeats}.`
@@ -228,6 +230,12 @@ function areKeysOn() {
   return byId("keys-on").checked;
 }
 
+/** The key's letter, or what stands there on a keyboard of Latin letters, and the digit where digits want Shift. */
+function keyOf({ key, code }) {
+  const place = code.match(/^(?:Key|Digit|Numpad)([A-Z\d])$/);
+  return /^[a-z?]$/i.test(key) || !place ? key.toLowerCase() : place[1].toLowerCase();
+}
+
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || byId("about").open) return;
   if (event.target === byId("remark")) {
@@ -238,7 +246,7 @@ function onKey(event) {
     return;
   }
   if (!areKeysOn()) return;
-  const key = event.key.toLowerCase();
+  const key = keyOf(event);
   if (KEYS[key] && performance.now() - shownAt > UNREAD_MS) choose(KEYS[key]);
   else if (key === "u") undo();
   else if (key === "d") look(view === "differences" ? "formatted" : "differences");
