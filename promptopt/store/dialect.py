@@ -9,7 +9,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,6 +98,21 @@ def touch(path: Path) -> None:
     except OSError as error:
         reason = (error.strerror or "unknown").lower()
         raise StoreError(f"The store {path} cannot be made ({reason}); choose a folder that can be written.") from error
+
+
+def application_id(path: Path) -> int | None:
+    """Return by whom a database says that it was made, or None if the file is no database; it is not changed.
+
+    The file is never opened by other means: closing it then would drop the locks that this process holds on it by other
+    connections, and another process would throw the write-ahead log away while it is still written to.
+    """
+    try:
+        with closing(sqlite3.connect(path.as_uri() + "?mode=ro&immutable=1", uri=True)) as raw:
+            return int(raw.execute("PRAGMA application_id").fetchone()[0])
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return None
 
 
 def connect(path: Path, *, read_only: bool) -> Connection:

@@ -43,19 +43,16 @@ def newest() -> int:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Refuse a file that is not ours without opening it as a database, which could change it.
+    """Refuse a file that is not ours, without changing it.
 
     Raises:
         StoreError: It holds something, but not a store.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError as error:
-        reason = (error.strerror or "unknown").lower()
-        raise StoreError(f"The store {path} cannot be read ({reason}); choose a file that can.") from error
-    ours = head[:16] == b"SQLite format 3\0" and int.from_bytes(head[68:72], "big") == APPLICATION_ID
-    if head and not ours:
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, and a store is a file; give a path such as {path / 'promptopt.db'}.")
+    with dialect.in_words(path):
+        ours = path.stat().st_size == 0 or dialect.application_id(path) == APPLICATION_ID
+    if not ours:
         raise StoreError(f"The file {path} is not a promptopt store; choose another file.")
 
 

@@ -53,8 +53,10 @@ class Passes(Database):
         with self._writing() as connection:
             return _make(connection, Pass(study_id, labeller, "link", time.time() + lasts_s))
 
-    def exchange(self, token: str) -> str | None:
+    def exchange(self, study_id: int, token: str) -> str | None:
         """Use a link up, and return the token of a session that ends when the link would have; None if it is not valid.
+
+        A link to another study is none here, and stays good there.
 
         Commits:
             At once.
@@ -62,6 +64,7 @@ class Passes(Database):
         table = schema.passes
         with self._writing() as connection:
             used = update(table).where(table.c.id == _hash(token), table.c.kind == "link", *_valid())
+            used = used.where(table.c.study == study_id)
             row = connection.execute(used.returning(table), {"ended": now()}).one_or_none()
             return _make(connection, Pass(row.study, row.labeller, "session", row.expires)) if row else None
 

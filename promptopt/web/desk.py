@@ -47,7 +47,7 @@ class Desk:
 
     def exchange(self, token: str) -> str | None:
         """Return a session's token for that of a link; None if the link is not good."""
-        return self._store.exchange(token)
+        return self._store.exchange(self._study_id, token)
 
     def who(self, token: str) -> Pass | None:
         """Return whose session a token is; None if it is none of this study."""
@@ -161,7 +161,9 @@ class Desk:
 
     def _check_form(self, token: str, labeller: str, said: Mapping[str, Any], duel_id: str) -> None:
         turn = self._store.turn(self._study_id, labeller)
-        if not hmac.compare_digest(_text(said, "form").encode(), _form_of(token, turn, duel_id).encode()):
+        if not hmac.compare_digest(
+            _text(said, "form").encode(errors="replace"), _form_of(token, turn, duel_id).encode()
+        ):
             raise StaleFormError
 
     def _row(self) -> StudyRow:

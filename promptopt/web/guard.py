@@ -61,9 +61,9 @@ def guard(allowed: frozenset[str]) -> Any:
             if request.headers.getall("Host", []) not in [[host] for host in hosts]:
                 raise RefusedError(421, "This server is not reached under that name.")
             if request.method not in ("GET", "HEAD"):
-                if request.headers.get("Origin") not in allowed:
+                if request.headers.getall("Origin", []) not in [[origin] for origin in allowed]:
                     raise RefusedError(403, "This does not come from a page of ours.")
-                if request.content_type != "application/json":
+                if request.content_type != "application/json" or "Content-Encoding" in request.headers:
                     raise RefusedError(415, "The body must be JSON.")
             return await handler(request)
         except RefusedError as refused:
@@ -102,7 +102,7 @@ async def body_of(request: web.Request) -> Mapping[str, Any]:
     if (request.content_length or 0) > MOST_BYTES:
         raise RefusedError(413, "The body is too large.")
     try:
-        body = json.loads(await request.text())
+        body = json.loads((await request.read()).decode())
     except (ValueError, RecursionError):
         raise RefusedError(400, "The body is not JSON.") from None
     if not isinstance(body, dict):

@@ -4,6 +4,7 @@ aiohttp serves it, since the hot path needs aiohttp anyway and a page of ten rou
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from promptopt.errors import ConfigError
 from promptopt.ids import content_hash
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 STATIC = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 STOP_S = 5.0
+LOG = logging.getLogger(__name__)
+NOT_OURS = (HttpProcessingError, web.RequestPayloadError)  # what strangers send is no fault to print
+LOG.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], NOT_OURS)))
 
 
 class Address(NamedTuple):
@@ -215,7 +220,7 @@ def serving(store_path: str, study: tuple[int, str], address: Address) -> Iterat
         except BaseException as error:  # noqa: BLE001  # raised where the block begins
             started.set_exception(error)
             return
-        runner = web.AppRunner(page.app(), access_log=None, shutdown_timeout=STOP_S)
+        runner = web.AppRunner(page.app(), access_log=None, logger=LOG, shutdown_timeout=STOP_S)
         try:
             await runner.setup()
             await web.SockSite(runner, sock).start()
@@ -225,7 +230,11 @@ def serving(store_path: str, study: tuple[int, str], address: Address) -> Iterat
             await runner.cleanup()
             page.close()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="page", daemon=True)
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run, name="page", daemon=True)
     thread.start()
     try:
         yield started.result()
@@ -233,7 +242,6 @@ def serving(store_path: str, study: tuple[int, str], address: Address) -> Iterat
         if not started.exception():
             loop.call_soon_threadsafe(stop.set)
         thread.join(STOP_S)
-        loop.close()
 
 
 def _listen(address: Address) -> Any:

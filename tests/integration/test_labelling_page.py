@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import sqlite3
 import threading
 import time
@@ -171,6 +172,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(path: Path, port:
         ("POST", "/verdict", {"X-CSRF-Token": "0" * 32}, 403),
         ("POST", "/undo", {"X-CSRF-Token": "é"}, 403),
         ("POST", "/verdict", {"Content-Type": "text/plain"}, 415),
+        ("POST", "/verdict", {"Content-Encoding": "gzip"}, 415),
         ("POST", "/verdict", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
         ("POST", "/verdict", {"Cookie": ""}, 401),
         ("POST", "/verdict", {"Cookie": "promptopt=wrong"}, 401),
@@ -211,7 +213,8 @@ def test_what_is_no_form_changes_nothing(ann: Browser, path: Path, body: Any) ->
     "wrong",
     [
         {"verdict": "best"}, {"verdict": ["left"]}, {"verdict": ""}, {"pair": 1}, {"pair": "nothing"},
-        {"form": "0" * 32}, {"form": 7}, {"remark": "x" * 2_001}, {"remark": {}},
+        {"form": "0" * 32}, {"form": 7}, {"form": "\ud800"}, {"pair": "\ud800"}, {"verdict": "\ud800"},
+        {"remark": "x" * 2_001}, {"remark": {}},
         {"millis": -1}, {"millis": "1"}, {"millis": 1e99},
     ],
 )  # fmt: skip
@@ -300,10 +303,59 @@ def test_a_session_that_is_revoked_or_expired_says_nothing_more(ann: Browser, pa
     assert ann.say("left", screen).status == 401
 
 
+def test_a_link_of_another_study_opens_nothing_here_and_stays_good_there(ann: Browser, path: Path) -> None:
+    other = stage(path, PAIRS[:2], name="other")
+    with Store.open(path) as store:
+        link = store.invite(other, "Ann")
+        before = contents(path)
+        assert ann.ask("POST", "/join", {"token": link}, Cookie="").status == 403
+        assert contents(path) == before
+        assert store.exchange(other, link)
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=rot13", "application/json; charset=nonsense"])
+def test_a_body_is_utf_8_whatever_it_calls_itself(ann: Browser, path: Path, kind: str) -> None:
+    assert ann.say("left", headers={"Content-Type": kind}).status == 200
+    screen, before = ann.pair(), contents(path)
+    form = f'{{"form": "{screen["form"]}", "pair": "{screen["pair"]["id"]}", "verdict": "left"}}'.encode("utf-16")
+    assert ann.ask("POST", "/verdict", form, Content_Type="application/json; charset=utf-16").status == 400
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Host: 127.0.0.1:{port}", "Host: evil.example"],
+        ["Host: evil.example", "Origin: http://127.0.0.1:{port}"],
+        ["Host: 127.0.0.1:{port}", "Origin: http://127.0.0.1:{port}", "Origin: http://evil.example"],
+        ["Host: 127.0.0.1:{port}", "Origin: http://evil.example", "Origin: http://127.0.0.1:{port}"],
+        ["Host: 127.0.0.1:{port}", "Origin: http://127.0.0.1:{port}", "Transfer-Encoding: chunked"],
+        ["Host: 127.0.0.1:{port}", "Origin: http://127.0.0.1:{port}", "X: " + "x" * 20_000],
+    ],
+)
+def test_a_request_that_no_browser_sends_changes_nothing(
+    ann: Browser, path: Path, lines: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    screen = ann.pair()
+    before = contents(path)
+    form = {"form": screen["form"], "pair": screen["pair"]["id"], "verdict": "left"}
+    body = json.dumps(form).encode()
+    head = [
+        "POST /verdict HTTP/1.1", *lines, "Content-Type: application/json", f"Cookie: {ann.cookie}",
+        f"X-CSRF-Token: {csrf_of(ann.token)}", f"Content-Length: {len(body)}", "Connection: close",
+    ]  # fmt: skip
+    with closing(socket.create_connection(("127.0.0.1", ann.port), timeout=20)) as raw:
+        raw.sendall("\r\n".join(head).format(port=ann.port).encode() + b"\r\n\r\n" + body)
+        assert raw.recv(12)[9:10] == b"4"
+    assert contents(path) == before
+    assert ann.say("left", screen).status == 200, "and the page goes on"
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_session_of_another_study_is_none_here(ann: Browser, path: Path) -> None:
     other = stage(path, PAIRS[:2], name="other")
     with Store.open(path) as store:
-        session = store.exchange(store.invite(other, "Ann")) or ""
+        session = store.exchange(other, store.invite(other, "Ann")) or ""
     name = ann.cookie.partition("=")[0]
     assert ann.ask("GET", "/pair", Cookie=f"{name}={session}").status == 401
 

@@ -1,10 +1,13 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,7 +65,7 @@ def test_a_missing_store_is_made_only_where_wanted(tmp_path: Path) -> None:
             Store.open(tmp_path / "s.db", create=False, read_only=read_only)
     with pytest.raises(StoreError, match=r"cannot be made \(no such file or directory\)"):
         Store.open(tmp_path / "no folder" / "s.db")
-    with pytest.raises(StoreError, match=r"cannot be read \(is a directory\)"):
+    with pytest.raises(StoreError, match="is a folder, and a store is a file"):
         Store.open(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -79,6 +82,17 @@ def test_a_foreign_database_is_refused_and_untouched(tmp_path: Path, application
         Store.open(path)
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["browser.db"]
+
+
+def test_what_one_of_two_connections_writes_is_seen_after_another_process_has_come_and_gone(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    look = "import sys; from promptopt.store.store import Store\nwith Store.open(sys.argv[1]) as s: print(s.studies())"
+    Store.open(path).close()
+    with Store.open(path) as store, Store.open(path):
+        for name in ("first", "second"):
+            store.create_study(replace(STUDY, name=name))
+            looked = subprocess.run([sys.executable, "-c", look, path], capture_output=True, text=True, timeout=60)
+            assert f"name='{name}'" in looked.stdout
 
 
 def test_a_text_file_is_refused(tmp_path: Path) -> None:
@@ -164,7 +178,7 @@ def test_a_folder_that_cannot_be_written() -> None:
             with Store.open(path, read_only=True) as store:
                 assert [row.name for row in store.studies()] == ["first"]
         path.chmod(0o000)
-        with without_privileges(), pytest.raises(StoreError, match=r"cannot be read \(permission denied\)"):
+        with without_privileges(), pytest.raises(StoreError, match="cannot be opened; check the rights"):
             Store.open(path, read_only=True)
     finally:
         folder.chmod(0o700)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ class Browser:
         sent |= {"Cookie": self.cookie, "X-CSRF-Token": csrf_of(self.token)} if self.cookie else {}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         with closing(connection):
-            data = json.dumps(body) if body is not None and not isinstance(body, str) else body
+            data = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
             connection.request(method, url, data, {name: value for name, value in sent.items() if value})
             answer = connection.getresponse()
             text = answer.read().decode()
@@ -49,7 +50,7 @@ class Browser:
     def pair(self) -> Any:
         return self.ask("GET", "/pair").data
 
-    def say(self, verdict: str, screen: Any = None, **more: Any) -> Reply:
+    def say(self, verdict: str, screen: Any = None, headers: Mapping[str, str] = {}, **more: Any) -> Reply:
         screen = screen or self.pair()
         form = {"form": screen["form"], "pair": screen["pair"]["id"], "verdict": verdict, **more}
-        return self.ask("POST", "/verdict", form)
+        return self.ask("POST", "/verdict", form, **headers)
