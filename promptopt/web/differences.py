@@ -14,8 +14,8 @@ MOST_PAIRS = 4_000_000  # of pieces to hold against each other; beyond, lines ar
 def differences(left: str, right: str) -> tuple[list[Node], list[Node]] | None:
     """Return both texts with what only one of them has in ``ins`` nodes; None where they are too long for that."""
     left, right = left[:MOST_SHOWN], right[:MOST_SHOWN]
-    if max(len(left), len(right)) <= MOST_MARKDOWN and (ones := indent_json(left)) and (others := indent_json(right)):
-        return _marked(WORD.findall(ones), WORD.findall(others))
+    if max(len(left), len(right)) <= MOST_MARKDOWN and (one := indent_json(left)) and (other := indent_json(right)):
+        return _marked(WORD.findall(one), WORD.findall(other))
     for piece in (WORD, LINE):
         ones, others = piece.findall(left), piece.findall(right)
         if len(ones) * len(others) <= MOST_PAIRS:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -54,3 +55,10 @@ class Browser:
         screen = screen or self.pair()
         form = {"form": screen["form"], "pair": screen["pair"]["id"], "verdict": verdict, **more}
         return self.ask("POST", "/verdict", form, **headers)
+
+
+def contents(path: Path) -> list[Any]:
+    """Return all that a page may change, to see that it did not."""
+    with closing(sqlite3.connect(path)) as raw:
+        tables = ("preferences", "passes", "duels", "studies", "asks")
+        return [raw.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables]

@@ -14,6 +14,7 @@ NAME = "replies"
 TASK = "Answer a customer's question in a friendly, short and correct way."
 LAYOUT = chat_layout({"question": "Question"})
 PROMPTS = (Prompt.of("Answer the question.", LAYOUT), Prompt.of("Answer briefly and warmly.", LAYOUT))
+PAIRS = [(f"question {n}", f"left {n}", f"right {n}") for n in range(12)]
 CONFIG = {
     "identity": {
         "description": TASK,
