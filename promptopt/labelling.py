@@ -27,11 +27,13 @@ def export_labels(store_path: str, study: str, path: Path) -> int:
 
     Raises:
         UnknownNameError: There is no such study.
-        DataError: The file is of another kind or cannot be written.
+        DataError: There are no pairs, or the file is of another kind or cannot be written.
     """
     _check_suffix(path)
     with open_store(store_path) as store:
         rows = [_row(row) for row in store.duels_for_files(find_study(store, study).id)]
+    if not rows:
+        raise DataError(f"The study '{study}' has no pairs to write; it asks nobody, or has not asked yet.")
     text = _write_csv(rows) if path.suffix.casefold() == ".csv" else "".join(map(_json_line, rows))
     try:
         path.write_text(text, encoding="utf-8", newline="")

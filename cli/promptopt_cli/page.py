@@ -2,10 +2,12 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,7 +16,12 @@ from promptopt.errors import ConfigError, StudyBusyError
 from promptopt_cli.commands.optimize import EXIT_CODES, ask_before_spending
 from promptopt_cli.text import clean, words_for
 
+if TYPE_CHECKING:
+    from promptopt.result import Result
+    from promptopt.study import Study
+
 DAY_S = 24 * 3600.0
+LOOK_S = 2.0  # between two looks whether another process still runs the search
 
 
 @dataclass(frozen=True)
@@ -42,28 +49,49 @@ def run_page(study: str, store: str, invitation: Invitation, *, yes: bool) -> No
     from promptopt_cli.live import show_download
 
     spec = spec_of(study, store)
-    if not spec.task.data:
+    if not (spec.task.data or spec.task.tasks):
         _serve_only(spec.store, spec.name or study, invitation)
         return
     with api.open_study(spec, download=show_download) as opened:
-        jury, row = opened.setup.jury, opened.row
-        if jury is None or not (jury.people or jury.model):
-            raise ConfigError(f"The study '{row.name}' asks nobody; make one with --judge human.")
+        row = opened.row
+        refuse_mute(opened)
         if spec.budget.usd is not None or spec.model.price:
             ask_before_spending(yes=yes)
         with _page(spec.store, (row.id, row.name), invitation):
             opened.wait_for_people(lambda: True)
-            try:
-                result = opened.run()
-            except StudyBusyError as busy:
-                _wait(f"{busy} Here only the page runs")
-                return
+            result = _run(opened)
             show.result(result.to_json(), spec.store)
             if result.cause == "interrupt":
                 again = f"promptopt label {words_for(row.name, spec.store)}"
                 print(clean(f"Stopped; nothing is lost. Go on with: {again}"), file=sys.stderr)
                 raise typer.Exit(EXIT_CODES["interrupt"])
             _wait(f"The search is {result.state} ({result.reason}) and the page stays")
+
+
+def refuse_mute(study: "Study") -> None:
+    """Refuse a study in which nobody is asked.
+
+    Raises:
+        ConfigError: The metric alone decides.
+    """
+    jury = study.setup.jury
+    if jury is None or not (jury.people or jury.model):
+        raise ConfigError(f"The study '{study.row.name}' asks nobody; make one with --judge human.")
+
+
+def _run(study: "Study") -> "Result":
+    """Run the search; while another process does, wait until that one has ended."""
+    is_told = False
+    while True:
+        try:
+            return study.run()
+        except StudyBusyError as busy:
+            if not is_told:
+                who = str(busy).partition(";")[0]
+                print(clean(f"{who}; here the page runs, and takes the search over should that process end."),
+                      file=sys.stderr, flush=True)  # fmt: skip
+            is_told = True
+            time.sleep(LOOK_S)
 
 
 def spec_of(study: str, store: str) -> StudySpec:
@@ -82,7 +110,9 @@ def revoke(study: str, store: str, names: Sequence[str]) -> None:
     with open_store(store, read_only=False) as opened:
         study_id = find_study(opened, study).id
         for name in names:
-            print(clean(f"{name}: {opened.revoke(study_id, name)} links and sessions ended; verdicts stay."))
+            n = opened.revoke(study_id, name)
+            ended = f"{n} link{'s' if n != 1 else ''} or session{'s' if n != 1 else ''} ended"
+            print(clean(f"{name}: {ended if n else 'has no link that is open'}; what they said stays."))
 
 
 def _serve_only(store: str, study: str, invitation: Invitation) -> None:
@@ -98,10 +128,13 @@ def _serve_only(store: str, study: str, invitation: Invitation) -> None:
 @contextmanager
 def _page(store: str, study: tuple[int, str], invitation: Invitation) -> Iterator[None]:
     """Serve the page while the block runs, and print a link for everybody who is invited."""
+    from promptopt.store.passes import check_name
     from promptopt.store.store import Store
     from promptopt.web.apart import serving_apart
     from promptopt.web.server import Address
 
+    for name in invitation.names:
+        check_name(name)
     address = Address(invitation.host, invitation.port, invitation.url)
     with serving_apart(store, study, address) as taken:
         with Store.open(store, create=False) as opened:

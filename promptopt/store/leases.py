@@ -74,6 +74,13 @@ class Leases(Database):
                 },
             )
 
+    def is_worked_on(self, study_id: int) -> bool:
+        """Return whether a process holds a study that is not known to be dead."""
+        with self._reading() as connection:
+            row = connection.execute(select(schema.studies).where(schema.studies.c.id == study_id)).one_or_none()
+        holder = _holder(row) if row else None
+        return holder is not None and not holder.is_gone()
+
     def renew_lease(self, study_id: int) -> None:
         """Say that this process still works on the study; wanted every few minutes.
 

@@ -64,7 +64,7 @@ class Desk:
         turn = self._store.turn(self._study_id, labeller)
         screen = {"csrf": csrf_of(token), "form": _form(token, turn, shown), "name": labeller, "pair": None}
         if shown is None:
-            return {**screen, "state": self._row().state, "open": self._store.labelling(self._study_id).open}
+            return {**screen, "state": self._state(), "open": self._store.labelling(self._study_id).open}
         inputs = [{"name": name, **_rendered(str(value))} for name, value in shown.inputs.items()]
         answers = [_rendered(shown.left), _rendered(shown.right)]
         return {**screen, "pair": {"id": shown.duel_id, "inputs": inputs, "answers": answers}}
@@ -155,6 +155,11 @@ class Desk:
         given = sum(audit.n for audit in audits)
         people = {audit.labeller: asdict(audit) for audit in audits}
         return {"given": given, "shared": shared, "agreed": agreed, "people": people}
+
+    def _state(self) -> str:
+        """Return how the study is; one whose process was killed is paused, whatever it wrote down last."""
+        state = self._row().state
+        return "paused" if state == "running" and not self._store.is_worked_on(self._study_id) else state
 
     def _next(self, labeller: str) -> Shown | None:
         return self._store.next_duel(self._study_id, labeller, audit=self._audits)

@@ -251,9 +251,9 @@ def _listen(address: Address) -> Any:
     try:
         return socket.create_server((address.host, address.port), family=family)
     except OSError as error:
-        reason = (error.strerror or "unknown").lower()
+        reason = (error.strerror or "unknown").partition(" (")[0].lower()
         raise ConfigError(
-            f"Nothing can listen on {address.host} port {address.port} ({reason}); choose another with --port."
+            f"Nothing can listen on {address.host} port {address.port} ({reason}); choose others: --host and --port."
         ) from None
 
 

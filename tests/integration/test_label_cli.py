@@ -168,6 +168,12 @@ def test_a_wrong_verdict_in_a_file_takes_nothing_in(waiting: Cli, tmp_path: Path
     ("words", "said"),
     [
         (("label", "nobody", "--terminal"), "no study named 'nobody'"),
+        (("label", "nobody"), "no study named 'nobody'"),
+        (("label", "h", "--store", "none.db"), "none.db: there is no such store"),
+        (("label", "h", "--invite", " Ann", "--port", "0"), "The name ' Ann' will not do"),
+        (("label", "h", "--url", "label.example"), "expected an address such as https://label.example.org"),
+        (("label", "h", "--host", "0.0.0.0"), "say with --url how people reach it"),
+        (("label", "none.toml"), "none.toml: there is no such study file"),
         ((*START[:-6], "--judge", "nonsense", "--study", "j"), "two models"),
         (("optimize", "sentiment", "--judge", "nonsense:x", "--study", "j"), "no kind of backend named 'nonsense'"),
         (("optimize", "sentiment", "--strategy", "btl", "--embed", "x", "--study", "j"), "must be hash, st:NAME"),
@@ -179,6 +185,17 @@ def test_a_wrong_command_is_one_sentence(waiting: Cli, words: tuple[str, ...], s
     ran = waiting(*words)
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize("words", [(), ("--terminal",), ("--audit",)])
+def test_a_study_that_asks_nobody_is_refused(cli: Cli, words: tuple[str, ...]) -> None:
+    cli("optimize", "sentiment", "--model", "simulated:additive", "-n", "20", "--strategy", "random", "--study", "m")
+    ran = cli("label", "m", *words)
+    assert (ran.code, ran.err) == (2, "promptopt: The study 'm' asks nobody; make one with --judge human.\n")
+    exported = cli("label", "m", "--export", "pairs.csv")
+    assert exported.code == 2
+    assert "has no pairs to write" in exported.err
+    assert not Path("pairs.csv").exists()
 
 
 def test_a_judge_model_is_audited_by_hand(cli: Cli) -> None:

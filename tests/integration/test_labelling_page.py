@@ -137,7 +137,7 @@ def test_twenty_people_at_once_get_no_error_and_lose_nothing(tmp_path: Path) -> 
 
 
 def test_where_it_cannot_listen_it_says_so(path: Path, study_id: int, port: int) -> None:
-    with pytest.raises(ConfigError, match="choose another with --port"), serving(str(path), (study_id, NAME),
+    with pytest.raises(ConfigError, match="choose others: --host and --port"), serving(str(path), (study_id, NAME),
                                                                                  Address(port=port)):  # fmt: skip
         pass
     with pytest.raises(ConfigError, match="say with --url"), serving(str(path), (study_id, NAME), Address("0.0.0.0")):

@@ -77,3 +77,21 @@ def test_without_proc_only_living_and_dead_are_told_apart(monkeypatch: pytest.Mo
 def test_losing_it_to_nobody(store: Store) -> None:
     with pytest.raises(StudyBusyError, match=r"^Nobody holds the study"):
         store.renew_lease(1)
+
+
+def test_a_study_is_worked_on_while_its_process_lives(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not store.is_worked_on(1)
+    store.acquire_lease(1)
+    assert store.is_worked_on(1)
+    store.release_lease(1)
+    assert not store.is_worked_on(1)
+    become(monkeypatch, leases._host(), pid=2**22 + 1)
+    store.acquire_lease(1)
+    monkeypatch.undo()
+    assert not store.is_worked_on(1)
+    store.acquire_lease(1)
+    store.release_lease(1)
+    become(monkeypatch, "elsewhere")
+    store.acquire_lease(1)
+    monkeypatch.undo()
+    assert store.is_worked_on(1), "it cannot be seen from here"

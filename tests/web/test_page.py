@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -283,9 +284,9 @@ def test_a_new_pair_appears_by_itself(enter: Enter, served: Any, path: Path) -> 
     with Store.open(path) as store:
         row = store.duels(study_id)[0]
         press(page, "t")
-        assert "being prepared" in page.inner_text("#rest-title")
-        from dataclasses import replace
-
+        assert "is paused" in page.inner_text("#rest-title"), "no process runs the search"
+        store.acquire_lease(study_id)
+        page.wait_for_function("() => document.querySelector('#rest-title').textContent.includes('being prepared')")
         store.open_duels(study_id, [replace(row, id="later", number=2, state="open")])
     page.wait_for_selector("#pair:visible")
 

@@ -2,6 +2,7 @@
 
 import getpass
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,17 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
+from promptopt.errors import StudyBusyError
 from promptopt_cli import options as o
 from promptopt_cli import page
 from promptopt_cli.text import clean, words_for
 
 if TYPE_CHECKING:
     from promptopt.duel import Verdict
+    from promptopt.result import Result
     from promptopt.store.rows import Shown
     from promptopt.study import Study
 
 EXAMPLE = "Examples: promptopt label reviews-dts-3f2a | promptopt label study.toml --invite Ann --invite Bob"
 KEYS: "dict[str, Verdict]" = {"1": "left", "2": "right", "t": "tie", "b": "both_bad", "s": "skip"}
+LOOK_S = 0.5  # between two looks for a pair that another process makes
 HELP = "1 or 2: the better answer   t tie   b both bad   s skip   u undo   r REMARK first a remark   q stop"
 
 Terminal = Annotated[bool, typer.Option("--terminal", help="Label here, by keys.")]
@@ -31,7 +35,7 @@ Audit = Annotated[bool, typer.Option("--audit", help="Check a judge model: label
 Invite = Annotated[list[str] | None, typer.Option("--invite", help="Print a link to the page for this name [--name].")]
 Revoke = Annotated[list[str] | None, typer.Option("--revoke", help="End the links of this name; verdicts stay.")]
 Host = Annotated[str, typer.Option("--host", help="The address that the page listens on.")]
-Port = Annotated[int, typer.Option("--port", help="The port that it listens on; 0 takes any.")]
+Port = Annotated[int, typer.Option("--port", help="The port that it listens on; 0 takes any.", min=0, max=65535)]
 Url = Annotated[str | None, typer.Option("--url", help="Where others reach the page, behind a proxy or tunnel.")]
 Days = Annotated[float, typer.Option("--days", help="How long links and sessions last.", min=0.01)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")]
@@ -77,10 +81,12 @@ def _label_here(spec: StudySpec, who: str, *, audit: bool) -> None:
     from promptopt_cli import show
     from promptopt_cli.live import show_download
 
-    print(HELP)
-    while True:
-        with api.open_study(spec, download=show_download) as study:
-            result = None if audit else study.run()
+    with api.open_study(spec, download=show_download) as study:
+        page.refuse_mute(study)
+        print(HELP)
+        is_told = False
+        while True:
+            result = None if audit else _run(study)
             if result is not None and result.state != "waiting":
                 show.result(result.to_json(), spec.store)
                 return
@@ -90,6 +96,19 @@ def _label_here(spec: StudySpec, who: str, *, audit: bool) -> None:
                 raise typer.Exit(3)
             if audit:
                 return
+            if result is None:
+                if not is_told:
+                    print("The search runs in another process; its next pair comes by itself, and Ctrl-C stops.")
+                is_told = True
+                time.sleep(LOOK_S)
+
+
+def _run(study: "Study") -> "Result | None":
+    """Let the search go on as far as it can; None where another process runs it."""
+    try:
+        return study.run()
+    except StudyBusyError:
+        return None
 
 
 def _say_all(study: "Study", who: str, *, audit: bool) -> bool:
