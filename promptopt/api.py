@@ -229,7 +229,8 @@ class Measured:
             {
                 "inputs": dict(examples[outcome.example_id].inputs),
                 "target": examples[outcome.example_id].target,
-                **asdict(outcome),
+                **outcome._asdict(),
+                "usage": asdict(outcome.usage),
             }
             for outcome in self.evaluation.outcomes
         ]

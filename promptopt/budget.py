@@ -12,7 +12,8 @@ from typing import Self
 from promptopt.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen only because that makes each of thousands five times as slow to build; nobody changes one.
+@dataclass(slots=True, unsafe_hash=True)
 class Usage:
     """What model calls took.
 
@@ -65,7 +66,7 @@ class Prices:
         return (prompt_tokens * self.input_usd + completion_tokens * self.output_usd) / 1e6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # like Usage
 class Spend:
     """What has been used so far.
 

@@ -8,7 +8,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
-from dataclasses import replace
 from typing import Literal
 
 from promptopt.ask import Evaluate
@@ -155,7 +154,7 @@ class Evaluator:
                 continue
             if outcome.score is None and (score := self._score(pair.key, outcome.status, outcome.output, pair.example)):
                 fresh.append(score)
-                outcome = replace(outcome, score=score.value, feedback=score.feedback)
+                outcome = outcome._replace(score=score.value, feedback=score.feedback)
             sheet.put(pair, outcome)
         self.store.add_outcomes([], fresh, [])
         return unknown

@@ -136,7 +136,7 @@ class Result:
         }
 
     def _prompt_json(self, prompt: Prompt) -> dict[str, Any]:
-        messages = [asdict(message) for message in self.task.messages(prompt)]
+        messages = [message._asdict() for message in self.task.messages(prompt)]
         mode = "completion" if messages and messages[0]["role"] == "text" else "chat"
         return {"id": prompt.id, "mode": mode, "messages": messages, "n_demos": len(prompt.demos)}
 

@@ -5,7 +5,7 @@ A sheet holds one outcome a pair and nothing else, so that its size is that of t
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from promptopt.ask import Evaluate
@@ -75,7 +75,7 @@ class Sheet:
         """Write an outcome down under the ids of its pair: two prompts may render to the same request."""
         ids = pair.prompt.id, pair.example.id, pair.example.task
         if (outcome.prompt_id, outcome.example_id, outcome.task) != ids:
-            outcome = replace(outcome, prompt_id=ids[0], example_id=ids[1], task=ids[2])
+            outcome = outcome._replace(prompt_id=ids[0], example_id=ids[1], task=ids[2])
         places = self._outcomes[pair.path]
         self.n_done += places[pair.place] is None
         self.n_failed += outcome.status == "failed"

@@ -112,8 +112,7 @@ class OutcomeRow:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRow:
+class ScoreRow(NamedTuple):  # like ConsumedRow
     """What a metric, named by its key, says of an outcome; the value is in [0, 1]."""
 
     request_key: str

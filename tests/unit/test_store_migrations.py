@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection
 
 from promptopt.errors import StoreError
-from promptopt.store import migrations
+from promptopt.store import migrations, schema
 from promptopt.store.store import Store
 from promptopt.testing.stores import filled
 
@@ -93,3 +93,9 @@ def test_read_only_does_not_upgrade(old: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(StoreError, match="open it once for writing"):
         Store.open(old, read_only=True)
     assert version(old) == 1
+
+
+def test_the_script_says_what_the_tables_say() -> None:
+    assert schema.SCRIPT.read_text(encoding="utf-8") == schema.script(), (
+        "write it anew: python -c 'from promptopt.store import schema; schema.SCRIPT.write_text(schema.script())'"
+    )

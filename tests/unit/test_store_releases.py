@@ -16,7 +16,8 @@ FILES = sorted((Path(__file__).parent.parent / "stores").glob("v*.db"))
 
 def schema(path: Path) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(path)) as raw:
-        return raw.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        rows = raw.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    return [(name, "".join((sql or "").split())) for name, sql in rows]
 
 
 @pytest.mark.parametrize("released", FILES, ids=lambda path: path.stem)
