@@ -4,7 +4,7 @@ import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, select
 
 from promptopt.errors import StoreError
 from promptopt.example import SPLITS, Dataset, Example
@@ -13,8 +13,11 @@ from promptopt.prompt import Prompt
 from promptopt.store import dialect, schema
 from promptopt.store.database import Database, from_json, now, to_json
 
-INSERT_EXAMPLE = dialect.insert_new_sql((schema.examples.c.id, schema.examples.c.body))
-INSERT_MEMBER = dialect.insert_new_sql(tuple(schema.memberships.c[name] for name in ("dataset", "split", "example")))
+INSERT_PROMPT = dialect.insert_new_sql(schema.prompts, "id", "parts")
+INSERT_EXAMPLE = dialect.insert_new_sql(schema.examples, "id", "body")
+INSERT_MEMBER = dialect.insert_new_sql(schema.memberships, "dataset", "split", "example")
+INSERT_VECTOR = dialect.insert_new_sql(schema.vectors, "text", "encoder_key", "vector")
+COUNT_MEMBERS = "SELECT count(*) FROM memberships WHERE dataset = ?"
 insert_use = dialect.insert_new(schema.test_uses)
 
 
@@ -27,7 +30,7 @@ class Contents(Database):
         Commits:
             All of them at once.
         """
-        self._put(schema.prompts, [{"id": prompt.id, "parts": to_json(prompt.to_json())} for prompt in prompts])
+        self._put(INSERT_PROMPT, [(prompt.id, to_json(prompt.to_json())) for prompt in prompts])
 
     def prompt(self, prompt_id: str) -> Prompt:
         """Return one prompt.
@@ -51,9 +54,8 @@ class Contents(Database):
             All of it at once.
         """
         n = sum(len(dataset.split(split)) for split in SPLITS)
-        count = select(func.count()).where(schema.memberships.c.dataset == dataset.hash)
         with self._reading() as connection:
-            if connection.scalar(count) == n:
+            if connection.exec_driver_sql(COUNT_MEMBERS, (dataset.hash,)).scalar() == n:
                 return
         rows = [(split, example) for split in SPLITS for example in dataset.split(split)]
         with self._writing() as connection:
@@ -71,13 +73,8 @@ class Contents(Database):
         Commits:
             All of them at once.
         """
-        self._put(
-            schema.vectors,
-            [
-                {"text": _name(text), "encoder_key": encoder_key, "vector": array.array("d", vector).tobytes()}
-                for text, vector in vectors.items()
-            ],
-        )
+        rows = [(_name(text), encoder_key, array.array("d", vector).tobytes()) for text, vector in vectors.items()]
+        self._put(INSERT_VECTOR, rows)
 
     def vectors(self, texts: Iterable[str], encoder_key: str) -> dict[str, tuple[float, ...]]:
         """Return the vectors of texts by text; texts without one are missing from it."""
@@ -107,10 +104,10 @@ class Contents(Database):
             in_order = select(uses.c.study).where(uses.c.dataset == dataset_hash).order_by(uses.c.at, uses.c.study)
             return list(connection.scalars(in_order)).index(study_id) + 1
 
-    def _put(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _put(self, insert: str, rows: list[tuple[Any, ...]]) -> None:
         if rows:
             with self._writing() as connection:
-                connection.execute(dialect.insert_new(table), rows)
+                connection.exec_driver_sql(insert, rows)
 
     def _get(self, table: Table, ids: Sequence[str]) -> dict[str, Any]:
         key, body = table.c

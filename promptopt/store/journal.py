@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, select
 
 from promptopt.budget import Usage
 from promptopt.errors import StoreError
@@ -13,7 +13,14 @@ from promptopt.store.dump import dump
 from promptopt.store.rows import AskRow, TextRow
 from promptopt.store.studies import paid, pay
 
-insert_ask = dialect.insert_new(schema.asks)
+INSERT_ASK = dialect.insert_new_sql(
+    schema.asks, "study", "path", "number", "kind", "fingerprint", "state", "metric_key", "payload", "opened"
+)
+ANSWER_ASK = (
+    "UPDATE asks SET state = 'answered', digest = ?, metric_key = coalesce(?, metric_key), answer = ?, answered = ? "
+    "WHERE study = ? AND path = ? AND state = 'open'"
+)
+ASKS = "SELECT * FROM asks WHERE study = ?"
 upsert_text = dialect.upsert(schema.texts)
 
 
@@ -29,7 +36,7 @@ class Journal(Database):
         if rows:
             at = now()
             with self._writing() as connection:
-                connection.execute(insert_ask, [_ask_values(study_id, row, at) for row in rows])
+                connection.exec_driver_sql(INSERT_ASK, [_ask_values(study_id, row, at) for row in rows])
 
     def answer_ask(
         self, study_id: int, path: str, digest: str, metric_key: str | None = None, answer: Any | None = None
@@ -49,14 +56,12 @@ class Journal(Database):
         Raises:
             StoreError: The ask was never opened, or was answered otherwise: the journal does not change.
         """
-        asks = schema.asks
-        this = (asks.c.study == study_id) & (asks.c.path == path)
-        values = {"state": "answered", "digest": digest, "answer": to_json_or_null(answer), "answered": now()}
-        if metric_key is not None:
-            values["metric_key"] = metric_key
+        asks = schema.asks.c
+        values = digest, metric_key, to_json_or_null(answer), now(), study_id, path
         with self._writing() as connection:
-            done = connection.execute(update(asks).where(this, asks.c.state == "open").values(values))
-            if done.rowcount == 0 and connection.scalar(select(asks.c.digest).where(this)) != digest:
+            done = connection.exec_driver_sql(ANSWER_ASK, values)
+            this = select(asks.digest).where(asks.study == study_id, asks.path == path)
+            if done.rowcount == 0 and connection.scalar(this) != digest:
                 raise StoreError(
                     f"Ask {path} of study {study_id} in {self.path} is not open or was answered otherwise before; "
                     "start a new study to go another way."
@@ -65,7 +70,7 @@ class Journal(Database):
     def journal(self, study_id: int) -> list[AskRow]:
         """Return the study's asks in order: by number, then by the parts of the path."""
         with self._reading() as connection:
-            rows = connection.execute(select(schema.asks).where(schema.asks.c.study == study_id)).all()
+            rows = connection.exec_driver_sql(ASKS, (study_id,)).all()
         return sorted((_ask_row(row) for row in rows), key=lambda ask: (ask.number, _path_order(ask.path)))
 
     def add_texts(self, study_id: int, path: str, texts: Sequence[TextRow]) -> None:
@@ -111,18 +116,9 @@ def _path_order(path: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in path.split("/")]
 
 
-def _ask_values(study_id: int, row: AskRow, at: str) -> dict[str, Any]:
-    return {
-        "study": study_id,
-        "path": row.path,
-        "number": row.number,
-        "kind": row.kind,
-        "fingerprint": row.fingerprint,
-        "state": "open",
-        "metric_key": row.metric_key,
-        "payload": to_json_or_null(row.payload),
-        "opened": at,
-    }
+def _ask_values(study_id: int, row: AskRow, at: str) -> tuple[Any, ...]:
+    payload = to_json_or_null(row.payload)
+    return study_id, row.path, row.number, row.kind, row.fingerprint, "open", row.metric_key, payload, at
 
 
 def _ask_row(row: Row[Any]) -> AskRow:

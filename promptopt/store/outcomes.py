@@ -33,9 +33,9 @@ OUTCOME = (
     _o.error,
 )
 
-INSERT_OUTCOME = dialect.insert_new_sql(OUTCOME)
-INSERT_SCORE = dialect.insert_new_sql((_s.request_key, _s.metric_key, _s.value, _s.feedback))
-INSERT_CONSUMED = dialect.insert_new_sql((_c.study, _c.path, _c.request_key, _c.prompt))
+INSERT_OUTCOME = dialect.insert_new_sql(schema.outcomes, *(column.name for column in OUTCOME))
+INSERT_SCORE = dialect.insert_new_sql(schema.scores, "request_key", "metric_key", "value", "feedback")
+INSERT_CONSUMED = dialect.insert_new_sql(schema.consumed, "study", "path", "request_key", "prompt")
 # In SQL's own words, since what compiling a statement and naming its columns takes is more than SQLite itself takes.
 _KNOWN = (
     "SELECT o.request_key, o.prompt, o.example, o.status, o.output, s.value, coalesce(s.feedback, o.error), "

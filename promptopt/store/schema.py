@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 metadata = MetaData()
 
@@ -314,9 +314,8 @@ def script() -> str:
     """Return what ``SCRIPT`` must hold: all tables, indexes and views as SQLAlchemy words them."""
     tables = metadata.sorted_tables
     indexes = sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name))
-    made = [*map(CreateTable, tables), *map(CreateIndex, indexes)]
+    made: list[ExecutableDDLElement] = [*map(CreateTable, tables), *map(CreateIndex, indexes)]
     views = ["CREATE VIEW trial_scores AS" + TRIAL_SCORES.format(which="TRUE"), "CREATE VIEW spend AS\n" + SPEND]
-    words = ";\n\n".join(
-        text.strip() for text in (*(str(one.compile(dialect=sqlite.dialect())) for one in made), *views)
-    )
-    return "\n".join(line.rstrip().expandtabs(4) for line in words.splitlines()) + ";\n"
+    texts = [*(str(one.compile(dialect=sqlite.dialect())) for one in made), *views]
+    lines = ";\n\n".join(text.strip() for text in texts).splitlines()
+    return "\n".join(line.rstrip().expandtabs(4) for line in lines) + ";\n"

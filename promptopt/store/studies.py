@@ -4,23 +4,30 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, text, update
+from sqlalchemy import Connection, Row, delete, select, text
 
 from promptopt.budget import Spend
 from promptopt.errors import StoreError
 from promptopt.store import dialect, schema
-from promptopt.store.database import from_json, now, to_json
+from promptopt.store.database import from_json, now, to_json, to_json_or_null
 from promptopt.store.leases import Leases, refuse_busy
 from promptopt.store.rows import OutcomeRow, StudyRow, StudyState, TextRow, TrialRow, TrialScoreRow
 
 trial_scores = text(schema.TRIAL_SCORES.format(which="consumed.study = :study"))
 upsert_trial = dialect.upsert(schema.trials)
-PAID = ("calls", "tokens", "usd", "seconds")
-add_spend = (
-    update(schema.studies)
-    .where(schema.studies.c.id == bindparam("study"))
-    .values({unit: schema.studies.c[unit] + bindparam(f"more_{unit}") for unit in PAID})
+# In SQL's own words, since what every study needs is a few milliseconds of SQLAlchemy's finding the same ones.
+INSERT_STUDY = dialect.insert_new_sql(
+    schema.studies,
+    *("name", "config", "config_hash", "seed", "versions", "state", "summary", "dataset", "budget"),
+    *("created", "updated"),
 )
+STUDY = "SELECT * FROM studies WHERE name = ?"
+UPDATE_STUDY = (
+    "UPDATE studies SET updated = ?, state = coalesce(?, state), summary = coalesce(?, summary), "
+    "budget = coalesce(?, budget) WHERE id = ?"
+)
+PAY = "UPDATE studies SET calls = calls + ?, tokens = tokens + ?, usd = usd + ?, seconds = seconds + ? WHERE id = ?"
+PAID = "SELECT calls, tokens, usd, seconds FROM studies WHERE id = ?"
 
 
 class Studies(Leases):
@@ -35,21 +42,21 @@ class Studies(Leases):
         Raises:
             StoreError: There is one of this name.
         """
-        table = schema.studies
         with self._writing() as connection:
-            if connection.scalar(select(table.c.id).where(table.c.name == row.name)):
+            study_id: int | None = connection.exec_driver_sql(
+                f"{INSERT_STUDY} RETURNING id", _study_values(row)
+            ).scalar()
+            if study_id is None:
                 raise StoreError(
                     f"The store {self.path} already holds a study named '{row.name}'; "
                     "resume it, delete it, or choose another name."
                 )
-            insert = table.insert().returning(table.c.id)
-            study_id: int = connection.execute(insert, _study_values(row)).scalar_one()
             return study_id
 
     def study(self, name: str) -> StudyRow | None:
         """Return the study of this name, if there is one."""
         with self._reading() as connection:
-            row = connection.execute(select(schema.studies).where(schema.studies.c.name == name)).one_or_none()
+            row = connection.exec_driver_sql(STUDY, (name,)).one_or_none()
         return _study_row(row) if row else None
 
     def studies(self) -> list[StudyRow]:
@@ -71,15 +78,9 @@ class Studies(Leases):
         Commits:
             At once.
         """
-        values: dict[str, Any] = {"updated": now()}
-        if state is not None:
-            values["state"] = state
-        if summary is not None:
-            values["summary"] = to_json(summary)
-        if budget is not None:
-            values["budget"] = to_json(budget)
+        values = now(), state, to_json_or_null(summary), to_json_or_null(budget), study_id
         with self._writing() as connection:
-            connection.execute(update(schema.studies).where(schema.studies.c.id == study_id).values(values))
+            connection.exec_driver_sql(UPDATE_STUDY, values)
 
     def delete_study(self, name: str) -> None:
         """Remove a study with its journal, texts and trials; outcomes stay, since all studies share them.
@@ -103,10 +104,9 @@ class Studies(Leases):
 
     def spend(self, study_id: int) -> Spend:
         """Return what the study has paid; ``evaluations`` and ``labels`` are not counted here and are 0."""
-        paid = schema.studies.c
         with self._reading() as connection:
-            columns = select(paid.calls, paid.tokens, paid.usd, paid.seconds).where(paid.id == study_id)
-            calls, tokens, usd, seconds = connection.execute(columns).one_or_none() or (0, 0, 0.0, 0.0)
+            paid = connection.exec_driver_sql(PAID, (study_id,)).one_or_none()
+        calls, tokens, usd, seconds = paid or (0, 0, 0.0, 0.0)
         return Spend(calls=calls, tokens=tokens, usd=usd, seconds=seconds)
 
     def charge(self, study_id: int, spend: Spend) -> None:
@@ -176,25 +176,24 @@ def paid(rows: Sequence[OutcomeRow] | Sequence[TextRow]) -> Spend:
 
 def pay(connection: Connection, study_id: int, spend: Spend) -> None:
     """Add to what a study has paid, inside the caller's transaction."""
-    more = {f"more_{unit}": getattr(spend, unit) for unit in PAID}
-    connection.execute(add_spend, {"study": study_id, **more})
+    connection.exec_driver_sql(PAY, (spend.calls, spend.tokens, spend.usd, spend.seconds, study_id))
 
 
-def _study_values(row: StudyRow) -> dict[str, Any]:
+def _study_values(row: StudyRow) -> tuple[Any, ...]:
     at = now()
-    return {
-        "name": row.name,
-        "config": to_json(row.config),
-        "config_hash": row.config_hash,
-        "seed": row.seed,
-        "versions": to_json(row.versions),
-        "state": row.state,
-        "summary": to_json(row.summary),
-        "dataset": row.dataset_hash,
-        "budget": to_json(row.budget),
-        "created": at,
-        "updated": at,
-    }
+    return (
+        row.name,
+        to_json(row.config),
+        row.config_hash,
+        row.seed,
+        to_json(row.versions),
+        row.state,
+        to_json(row.summary),
+        row.dataset_hash,
+        to_json(row.budget),
+        at,
+        at,
+    )
 
 
 def _study_row(row: Row[Any]) -> StudyRow:
