@@ -29,13 +29,13 @@ from promptopt.evaluator import Evaluator
 from promptopt.example import Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
-from promptopt.journal import Journal, Services
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.prompt import Candidate
 from promptopt.result import Progress, Result, evaluation_json
 from promptopt.setup import Setup
 from promptopt.statistics import macro_interval
+from promptopt.store.rows import AskRow
 from promptopt.store.store import Store
 from promptopt.study import Observer, Study
 from promptopt.suite import Suite
@@ -259,6 +259,8 @@ def evaluate(
 ) -> Measured:
     """Score the seed prompt of these settings on one split; a look at ``test`` is recorded as a use of it.
 
+    What is known is not asked again, but for calls that failed.
+
     Args:
         spec: The settings; those of the search do not matter.
         split: Which examples.
@@ -281,7 +283,7 @@ def evaluate(
             raise ConfigError(f"--repeat {repeat} would bring the same answers at temperature 0; raise --temperature.")
         setup = open_setup(stack, spec, task, download)
         digest = content_hash(identity_of(spec, setup))
-        row = study_row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup)
+        row = study_row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup, is_evaluation=True)
         ledger = Ledger(spec.budget, store.spend(row.id), setup.prices, Health(spec.min_valid))
         evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=row.id)
         begun = time.monotonic()
@@ -292,12 +294,13 @@ def evaluate(
                 observer(Progress(split, done, total, 1, None, ledger.spend, pace))
 
         candidate, path = Candidate(task.seeds[0]), f"{split}/{repeat}" if repeat else split
-        journal = Journal(store, row.id, Services(evaluator, None))
+        ask = Evaluate([candidate], examples, split, repeat)
+        store.open_asks(row.id, [AskRow(repeat, path, ask.kind, ask.fingerprint())])
         if split == "test":
             for key in task.test_hashes:
                 store.record_test_use(key, row.id)
         try:
-            evaluation = journal.answer(repeat, {path: Evaluate([candidate], examples, split, repeat)}, tick)[path][0]
+            evaluation = evaluator.answer({path: ask}, tick)[path][0]
         except (BudgetSpentError, TooManyFailuresError) as stop:
             raise StudyError(f"Stopped: {stop}; what came in is stored and is not called again.") from None
         finally:

@@ -6,7 +6,7 @@ Two meters. ``evaluations`` (consumed, cached or not) are what a strategy plans 
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from promptopt.errors import ConfigError
@@ -132,9 +132,12 @@ class Budget:
         return {k: v for k, v in asdict(self).items() if v is not None and k != "evaluations"}
 
     def extend(self, more: "Budget") -> Self:
-        """Return this budget with the other's limits added; a unit without a limit stays without one."""
-        grown = {
-            f.name: None if getattr(self, f.name) is None else getattr(self, f.name) + (getattr(more, f.name) or 0)
-            for f in fields(Budget)
-        }
-        return replace(self, **grown)
+        """Return this budget with the other's caps added.
+
+        Raises:
+            ConfigError: There is no such cap.
+        """
+        caps = self.caps()
+        if missing := sorted(more.caps().keys() - caps):
+            raise ConfigError(f"there is no cap on {missing[0]}, so there is nothing to add to.")
+        return replace(self, **{unit: caps[unit] + limit for unit, limit in more.caps().items()})  # type: ignore[arg-type]

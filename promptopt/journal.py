@@ -15,6 +15,7 @@ from promptopt.evaluator import Evaluator
 from promptopt.guards import Guards
 from promptopt.ids import content_hash, nested_hash
 from promptopt.judge import Judge, Verdicts, as_record, digest_of
+from promptopt.round import Round
 from promptopt.store.rows import AskRow
 from promptopt.store.store import Store
 from promptopt.writer import Writer
@@ -47,6 +48,7 @@ class Journal:
         self._study_id = study_id
         self._services = services
         self._rows = {row.path: row for row in store.journal(study_id)}
+        self.round = Round.newest(self._rows.values())
 
     def answer(self, number: int, asks: Mapping[str, Ask[Any]], on_tick: Tick) -> dict[str, Any]:
         """Answer the asks of one step, by path.
@@ -76,6 +78,17 @@ class Journal:
     def holds(self, path: str) -> bool:
         """Whether there is an ask of this path."""
         return path in self._rows
+
+    def begin(self, round_: Round) -> None:
+        """Begin a further round.
+
+        Commits:
+            At once.
+        """
+        self._store.open_asks(self._study_id, [round_.row])
+        self._store.answer_ask(self._study_id, round_.row.path, round_.row.fingerprint)
+        self._rows[round_.row.path] = round_.row
+        self.round = round_
 
     def _check(self, path: str, ask: Ask[Any]) -> None:
         row = self._rows.get(path)

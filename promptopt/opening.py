@@ -138,7 +138,9 @@ def _opened(
     return backend
 
 
-def study_row(store: Store, spec: StudySpec, setup: Setup, added: Sequence[Prompt] = ()) -> StudyRow:
+def study_row(
+    store: Store, spec: StudySpec, setup: Setup, added: Sequence[Prompt] = (), *, is_evaluation: bool = False
+) -> StudyRow:
     """Return the stored study of these settings, made now if there is none.
 
     Commits:
@@ -168,15 +170,17 @@ def study_row(store: Store, spec: StudySpec, setup: Setup, added: Sequence[Promp
                 "identity": identity,
                 "spec": asdict(replace(spec, name=name)),
                 "added_seeds": [prompt.id for prompt in added],
+                "is_evaluation": is_evaluation,
             },
             budget=asdict(spec.budget),
             config_hash=digest,
             seed=spec.seed,
             versions=_versions(setup),
             dataset_hash=setup.task.dataset.hash,
+            state="paused" if is_evaluation else "running",
         )
         row = replace(row, id=store.create_study(row))
-    else:
+    elif asdict(spec.budget) != row.budget:
         store.update_study(row.id, budget=asdict(spec.budget))
     return row
 

@@ -33,8 +33,8 @@ def show_study(store_path: str, name: str) -> dict[str, Any]:
         shown = [_trial(score, info[score.number]) for score in trials]
         refused = [_refused(trial) for trial in info.values() if trial.state == "refused"]
         return {
-            **_line(row),
             **row.summary,
+            **_line(row),
             "trials_list": shown,
             "refused_list": refused,
             "versions": dict(row.versions),
@@ -60,9 +60,12 @@ def study_spec(store_path: str, name: str) -> Mapping[str, Any]:
 
     Raises:
         UnknownNameError: There is no such study.
+        ConfigError: It is the evaluation of one prompt.
     """
     with open_store(store_path) as store:
         row = find_study(store, name)
+        if row.config.get("is_evaluation"):
+            raise ConfigError(f"'{name}' is an evaluation and no search; the same promptopt evaluate command goes on.")
         return {**row.config["spec"], "budget": dict(row.budget) or row.config["spec"]["budget"]}
 
 
@@ -115,9 +118,11 @@ def _refused(trial: TrialRow) -> dict[str, Any]:
 
 
 def _line(row: StudyRow) -> dict[str, Any]:
+    # A process that was killed could not say so; its lease tells.
+    interrupted = row.state == "running" and not row.is_held
     return {
         "name": row.name,
-        "state": row.state,
+        "state": "interrupted" if interrupted else row.state,
         "created": row.created,
         "updated": row.updated,
         "sentence": row.summary.get("sentence", ""),

@@ -69,7 +69,8 @@ class Result:
         trials: Candidates tried, the refused ones not among them.
         search_spend: What the search paid.
         spend: What all of it paid, the proof included.
-        test_use: How many studies have looked at this test split, this one included.
+        test_use: How often this test split has been looked at, this time included.
+        earlier: What this study had said before its search went on or its failures were asked again.
         cause: What ended the work on it: its ``end``, an ``interrupt``, a ``cap``, ``failures``, or missing ``labels``.
         refusals: How many prompts the guards refused, by guard.
         judging: Where answers were compared: how many verdicts of whom, and the audit of judges and people.
@@ -90,6 +91,7 @@ class Result:
     search_spend: Spend
     spend: Spend
     test_use: int = 0
+    earlier: tuple[str, ...] = ()
     cause: Cause = "end"
     refusals: Mapping[str, int] = field(default_factory=dict)
     judging: Mapping[str, Any] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Result:
             "spend": asdict(self.spend),
             "effects": [asdict(effect) for effect in self.effects],
             "test_use": self.test_use,
+            "earlier": list(self.earlier),
             "refusals": dict(self.refusals),
             "judging": dict(self.judging),
             "p_best": self.p_best,

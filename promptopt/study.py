@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from promptopt.agreement import describe
 from promptopt.ask import Ask, Compare, Compared, Evaluate, Evaluated, Recommend, Search, flatten, outputs_of, unflatten
-from promptopt.budget import Spend
+from promptopt.budget import Budget, Spend
 from promptopt.duel_proof import prove_by_duels
 from promptopt.errors import ConfigError, PromptOptError, StrategyError
 from promptopt.guards import MOST_IN_A_ROW
@@ -22,6 +22,7 @@ from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.prompt import Candidate
 from promptopt.proof import Proof, baselines, prove
 from promptopt.result import Cause, Progress, Result, cached_share
+from promptopt.round import Round
 from promptopt.setup import FINALISTS, Setup, open_services
 from promptopt.store.rows import StudyRow
 from promptopt.store.store import Store
@@ -30,7 +31,7 @@ from promptopt.tally import Tally
 T = TypeVar("T")
 Observer = Callable[[Progress], None]
 
-PROOF_NUMBER = 1_000_000  # the proof's asks stand behind those of the search, however long that gets
+END = ("search", "search_end", "search_cap")  # of a summary: what the search had paid, why it ended, under which cap
 PROGRESS_S = 0.1
 RENEW_S = 60.0
 
@@ -60,6 +61,40 @@ class Study:
         """Let ``run`` wait for people's verdicts as long as this says so, and not leave the study waiting at once."""
         if self.setup.jury:
             self.setup = replace(self.setup, jury=replace(self.setup.jury, waits=waits))
+
+    def extend(self, more: Budget, *, retry_failed: bool = False) -> None:
+        """Allow more of the caps, or have what failed in the proof asked again; ``run`` then goes on.
+
+        A search that ended under a cap goes on where it stood, and a further proof comes after it. What failed in an
+        answer that the search has gone on from stays missing: another answer would be another search.
+
+        Args:
+            more: What is added to the caps.
+            retry_failed: Whether the proof is made again where its calls failed.
+
+        Commits:
+            The caps, and where the search had ended a further round.
+
+        Raises:
+            ConfigError: There is no such cap, or the search ended by itself.
+            StudyBusyError: Another process works on the study.
+        """
+        self.store.acquire_lease(self.row.id)
+        try:
+            self._begin()
+            searches = bool(more.caps()) and self._is_closed and self.row.summary.get("search_cap") is not None
+            if more.caps() and self._is_finished and not searches:
+                raise ConfigError(
+                    f"The search of '{self.row.name}' ended by itself, so a higher cap changes nothing; start another "
+                    f"from its best prompts: the same command with --study NAME --fork {self.row.name}."
+                )
+            self.setup = replace(self.setup, budget=self.setup.budget.extend(more))
+            if searches or (retry_failed and self._n_failed("proof")):
+                self._journal.begin(self._next_round(searches=searches))
+                self.store.update_study(self.row.id, state="paused")
+            self.store.update_study(self.row.id, budget=asdict(self.setup.budget))
+        finally:
+            self.store.release_lease(self.row.id)
 
     def run(self) -> Result:
         """Run or resume the study to its end, or until a cap, a failing model or Ctrl-C pauses it.
@@ -106,7 +141,7 @@ class Study:
         """Read what the store holds; once the lease is held, nobody else changes it."""
         self.row = self.store.study(self.row.name) or self.row
         self._is_finished = self.row.state == "finished"
-        self._end: dict[str, Any] = {}
+        self._cap: str | None = None
         spent = self.store.spend(self.row.id)
         self._ledger = Ledger(self.setup.budget, spent, self.setup.prices, Health(self.setup.min_valid))
         self._stored = Spend(seconds=spent.seconds)
@@ -114,6 +149,8 @@ class Study:
         services = open_services(self.setup, self.store, self._ledger, self.row.id)
         self._judge = services.judge
         self._journal = Journal(self.store, self.row.id, services)
+        told = self.row.summary if self._is_closed else {}
+        self._end: dict[str, Any] = {name: told.get(name) for name in END} if "search_end" in told else {}
         self._shown = 0.0
         self._renewed = time.monotonic()
         self._tally = Tally(self.store, self.row.id, self.setup.guards)
@@ -130,6 +167,7 @@ class Study:
         except BudgetSpentError as spent:
             if self._recommended is None:
                 raise
+            self._cap = spent.unit
             return self._spent(spent)
         finally:
             search.close()
@@ -138,16 +176,15 @@ class Study:
 
     def _spent(self, spent: BudgetSpentError) -> str:
         """Return what is spent; while the search runs, part of a cap is kept back and only looks unspent."""
-        if self._journal.holds("proof/0"):
+        if self._is_closed:
             return str(spent)
         return f"{spent}, but for what the proof needs (up to {self.setup.proof_calls} calls)"
 
     def _note_end(self, reason: str) -> str:
         """Return why the search ended; that and what it paid are written down before the proof adds to it."""
-        if self._journal.holds("proof/0") and "search_end" in self.row.summary:
-            self._end = {name: self.row.summary[name] for name in ("search", "search_end")}
-        else:
-            self._end = {"search": asdict(self._ledger.spend), "search_end": reason}
+        if not self._end:
+            search = self._ledger.spend - self._journal.round.proofs
+            self._end = {"search": asdict(search), "search_end": reason, "search_cap": self._cap}
             self.store.update_study(self.row.id, summary={**self.row.summary, **self._end})
         return str(self._end["search_end"])
 
@@ -178,7 +215,7 @@ class Study:
     def _search_step(self, number: int, ask: Ask[Any]) -> Any:
         asks = dict(flatten(ask, str(number)))
         self._plan(number, asks)
-        if self._journal.holds("proof/0") and not all(map(self._journal.is_answered, asks)):
+        if self._is_closed and not all(map(self._journal.is_answered, asks)):
             raise SearchEndedError("the search was closed before its plan was used")
         self._hold()
         begun = len(self._tally.consumed)
@@ -200,14 +237,12 @@ class Study:
         return unflatten(ask, str(number), answers)
 
     def _proof_step(self, number: int, ask: Ask[Any]) -> Any:
-        path = f"proof/{number}"
+        step, path = self._journal.round.proof(number)
         purpose = ask.purpose if isinstance(ask, Evaluate | Compare) else ask.kind
         if purpose == "test":
             uses = [self.store.record_test_use(key, self.row.id) for key in self.setup.task.test_hashes]
-            self._test_use = max(uses)
-        answers = self._journal.answer(
-            PROOF_NUMBER + number, {path: ask}, lambda done, total: self._tick(purpose, done, total)
-        )
+            self._test_use = max(uses) + len(self._journal.round.verdicts)
+        answers = self._journal.answer(step, {path: ask}, lambda done, total: self._tick(purpose, done, total))
         self._store_spend()
         return Compared(answers[path].preferences, 0) if isinstance(ask, Compare) else Evaluated(answers[path], 0)
 
@@ -230,7 +265,30 @@ class Study:
         held = Spend(calls=calls, tokens=round(spend.tokens * pace), usd=spend.usd * pace, seconds=spend.seconds * pace)
         self._ledger.hold(held)
 
+    @property
+    def _is_closed(self) -> bool:
+        """Whether the search goes no further, since its proof has begun."""
+        return not self._journal.round.searches or self._journal.holds(self._journal.round.proof(0)[1])
+
+    def _next_round(self, *, searches: bool) -> Round:
+        now, summary = self._journal.round, self.row.summary
+        proofs = self._ledger.spend - Spend(**summary["search"])
+        said = (str(summary["sentence"]),) if self._is_finished else ()
+        return Round(now.number + 1, searches, proofs, (*now.verdicts, *said))
+
+    def _n_failed(self, part: Literal["search", "proof"]) -> int:
+        """Return how many outcomes failed in the answers of a part of the present round."""
+        place = self._journal.round.proof(0)[1].removesuffix("0") if part == "proof" else ""
+        return sum(
+            n
+            for path, n in self.store.failures(self.row.id).items()
+            if self._journal.is_answered(path) and (path.startswith(place) if place else path[0].isdecimal())
+        )
+
     def _finish(self, reason: str, proof: Proof) -> Result:
+        result = self._result("finished", reason, proof)
+        if self._is_finished:  # it was only to be shown again
+            return result
         finalists = [finalist.candidate for finalist in proof.finalists]
         trials = self._tally.trials
         rows = [
@@ -240,7 +298,6 @@ class Study:
         ]
         self.store.put_trials(self.row.id, rows)
         self.store.close_duels(self.row.id)
-        result = self._result("finished", reason, proof)
         self.store.update_study(self.row.id, state="finished", summary={**result.to_json(), **self._end})
         return result
 
@@ -267,8 +324,9 @@ class Study:
             trials=len(self._tally.trials) - sum(self._tally.refusals.values()),
             refusals=self._tally.refusals,
             search_spend=Spend(**self._end["search"]) if self._end else self._ledger.spend,
-            spend=self._ledger.spend,
+            spend=self._first_spend if self._is_finished else self._ledger.spend,
             test_use=self._test_use,
+            earlier=self._journal.round.verdicts,
             judging=describe(self.store.preferences(self.row.id)),
             p_best=self._recommended.p_best if self._recommended else None,
             cached_share=cached_share([*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]),
@@ -304,6 +362,8 @@ class Study:
 
     def _store_spend(self) -> None:
         """Store what no outcome stands for: time, and calls that were lost."""
+        if self._is_finished:  # showing a result again is no work on it
+            return
         now = replace(self._ledger.lost, seconds=self._ledger.spend.seconds)
         self.store.charge(self.row.id, now - self._stored)
         self._stored = now

@@ -92,16 +92,23 @@ def result(data: Mapping[str, Any], store: str) -> None:
     if changes and not any(map(_is_clear, changes)):
         out.print("None of these is certain by itself from so few calls; what is compared is the prompt as a whole.")
     out.print(_cost(data), soft_wrap=True)
-    if data.get("test_use", 0) > 1:
-        worn = f"This test split has now been used by {data['test_use']} studies; its figure wears out."
-        out.print(worn, style="yellow")
+    for line in _looks(data):
+        out.print(line, style="yellow", soft_wrap=True)
     if "verdict" in data:
         name = words_for(data["name"], store)
         out.print(f"\nUse it: promptopt export {name}", soft_wrap=True)
         out.print(f"Look closer: promptopt studies show {name}", soft_wrap=True)
 
 
-def studies(lines: Sequence[Mapping[str, Any]]) -> None:
+def _looks(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how worn the test split is, and what the study said of it before."""
+    if data.get("test_use", 0) > 1:
+        yield f"This test split has now been looked at {data['test_use']} times; its figure wears out."
+    for sentence in data.get("earlier", ()):
+        yield f"Before it went on, this study said: {sentence}"
+
+
+def studies(lines: Sequence[Mapping[str, Any]], store: str) -> None:
     """Show a line a study."""
     from rich.table import Table
 
@@ -109,8 +116,20 @@ def studies(lines: Sequence[Mapping[str, Any]]) -> None:
     for column in ("study", "state", "made", "verdict"):
         table.add_column(column)
     for line in lines:
-        table.add_row(line["name"], line["state"], line["created"][:16].replace("T", " "), clean(line["sentence"]))
+        table.add_row(line["name"], line["state"], line["created"][:16].replace("T", " "), clean(_stand(line, store)))
     console().print(table)
+
+
+def interrupted(name: str, store: str) -> None:
+    """Say how a study goes on whose process was killed."""
+    console().print(f"\n{name}: {_stand({'name': name, 'state': 'interrupted'}, store)}", soft_wrap=True)
+
+
+def _stand(line: Mapping[str, Any], store: str) -> str:
+    """Return where a study stands: its verdict, or how it goes on if its process was killed."""
+    if line["state"] == "interrupted":
+        return f"its process has ended; go on with: promptopt resume {words_for(line['name'], store)}"
+    return str(line["sentence"])
 
 
 def trials(data: Mapping[str, Any], most: int) -> None:

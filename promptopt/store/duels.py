@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from promptopt.duel import Preference
 from promptopt.errors import DataError
@@ -21,14 +21,21 @@ class Duels(Database):
     """Duels, verdicts, and who is looking at what."""
 
     def open_duels(self, study_id: int, rows: Sequence[DuelRow]) -> None:
-        """Keep duels that a study asks for; those that are known are left alone.
+        """Keep duels that a study asks for; those that were closed wait again, others that are known are left alone.
 
         Commits:
             All of them at once.
         """
-        if rows:
-            with self._writing() as connection:
-                connection.execute(insert_duel, [_duel_values(study_id, row) for row in rows])
+        if not rows:
+            return
+        table = schema.duels
+        with self._writing() as connection:
+            connection.execute(insert_duel, [_duel_values(study_id, row) for row in rows])
+            closed = update(table).where(table.c.id == bindparam("duel"), table.c.quorum == 0)
+            wanted = [{"duel": row.id, "people": row.quorum} for row in rows if row.quorum]
+            for duel in wanted:
+                if connection.execute(closed.values(quorum=bindparam("people")), duel).rowcount:
+                    _settle(connection, str(duel["duel"]))
 
     def show_outputs(self, duel_id: str, left_key: str | None, right_key: str | None) -> None:
         """Say which outcomes a duel shows; from now on it waits for people, if it wants any.

@@ -113,12 +113,16 @@ def refuse_busy(row: Row[Any]) -> None:
     Raises:
         StudyBusyError: It does.
     """
+    if is_held(row) and _holder(row) != _me():
+        raise StudyBusyError(f"{_who(row)}; wait until it is done, or end it.")
+
+
+def is_held(row: Row[Any]) -> bool:
+    """Return whether a process works on a study, as far as can be seen from here."""
     holder = _holder(row)
-    if holder is None or holder == _me() or holder.is_gone():
-        return
-    if holder.host != _host() and time.time() - row.lease_renewed > EXPIRY_S:
-        return
-    raise StudyBusyError(f"{_who(row)}; wait until it is done, or end it.")
+    if holder is None or holder.is_gone():
+        return False
+    return holder.host == _host() or time.time() - float(row.lease_renewed) <= EXPIRY_S
 
 
 def _who(row: Row[Any] | None) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from promptopt.budget import Usage
 from promptopt.evaluation import Outcome
@@ -123,6 +123,14 @@ class Outcomes(Database):
         with self._reading() as connection:
             wanted = select(_c.request_key).where(_c.study == study_id, _c.path == path).distinct()
             return sorted(connection.scalars(wanted))
+
+    def failures(self, study_id: int) -> dict[str, int]:
+        """Return how many of the outcomes that each ask used had failed, by path, of the asks that have some."""
+        table = schema.consumed
+        failed = select(table.c.path, func.count()).join(schema.outcomes).where(_o.status == "failed")
+        with self._reading() as connection:
+            rows = connection.execute(failed.where(table.c.study == study_id).group_by(table.c.path)).all()
+        return {path: int(n) for path, n in rows}
 
     def recall(self, request_keys: Sequence[str], metric_key: str, *, failed: bool = False) -> dict[str, Outcome]:
         """Return the outcomes that are known, by request key, each with its score under a metric if it has one.

@@ -34,6 +34,7 @@ class StudyRow:
         created: When it was made.
         updated: When the row was last changed.
         budget: Its limits, by unit.
+        is_held: Whether a process works on it; ignored when a study is created.
     """
 
     id: int
@@ -48,6 +49,7 @@ class StudyRow:
     created: str = ""
     updated: str = ""
     budget: Mapping[str, Any] = field(default_factory=dict)
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from promptopt.budget import Spend
 from promptopt.errors import StoreError
 from promptopt.store import dialect, schema
 from promptopt.store.database import from_json, now, to_json, to_json_or_null
-from promptopt.store.leases import Leases, refuse_busy
+from promptopt.store.leases import Leases, is_held, refuse_busy
 from promptopt.store.rows import OutcomeRow, StudyRow, StudyState, TextRow, TrialRow, TrialScoreRow
 
 trial_scores = text(schema.TRIAL_SCORES.format(which="consumed.study = :study"))
@@ -210,6 +210,7 @@ def _study_row(row: Row[Any]) -> StudyRow:
         created=row.created,
         updated=row.updated,
         budget=from_json(row.budget),
+        is_held=is_held(row),
     )
 
 

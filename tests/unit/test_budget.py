@@ -33,7 +33,7 @@ def test_the_plan_is_no_cap() -> None:
 
 
 def test_extending_adds_to_the_limits_that_there_are() -> None:
-    grown = Budget(evaluations=100, calls=5).extend(Budget(calls=3, usd=1.0))
+    grown = Budget(evaluations=100, calls=5).extend(Budget(calls=3))
     assert grown == Budget(evaluations=100, calls=8)
 
 

@@ -15,12 +15,17 @@ from promptopt_cli.text import clean, words_for
 EXAMPLE = 'Examples: promptopt optimize sentiment | promptopt optimize --data reviews.csv --prompt "Classify: {text}"'
 RESUME_EXAMPLE = "Example: promptopt resume sentiment-irace-3f2a --add calls=500"
 # A cap that is reached is what was asked for; calls that fail are not.
+NO_MORE = Budget()
 EXIT_CODES = {"end": 0, "cap": 0, "failures": 1, "interrupt": 130, "labels": 3}
 
 Fork = Annotated[str | None, typer.Option("--fork", help="Start from the best prompts of this study.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")]
 EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Print what it would cost and stop.")]
-Add = Annotated[list[str] | None, typer.Option("--add", help="Raise a cap: calls=, tokens=, usd= or seconds=.")]
+Add = Annotated[
+    list[str] | None,
+    typer.Option("--add", help="Raise a cap, e.g. calls=500; a search that ended under one goes on."),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for what failed in the proof.")]
 
 
 def optimize(
@@ -97,54 +102,51 @@ def optimize(
     )
     spec = o.with_study(spec, name=study, seed=seed, store=store, cache=cache, min_valid=min_valid)
     spec = o.with_guards(spec, guard)
-    run(spec, fork=fork, yes=yes, estimate=estimate, as_json=as_json)
+    if estimate:
+        _estimate(spec, as_json=as_json)
+    else:
+        run(spec, fork=fork, yes=yes, as_json=as_json)
 
 
 def resume(
     study: Annotated[str, typer.Argument(help="The study's name; see: promptopt studies list.")],
     store: o.StorePath = DEFAULT_STORE,
     add: Add = None,
+    retry_failed: RetryFailed = False,
     yes: Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Go on with a stored study; no call that was made before is made again."""
-    from promptopt.report import show_study, study_spec
+    from promptopt.report import study_spec
 
     spec = replace(spec_from_json(study_spec(store, study)), store=store)
-    if add:
-        if show_study(store, study)["state"] == "finished":
-            raise ConfigError(
-                f"The study '{study}' is finished and its test split has been looked at, so its search does not go on; "
-                f"start another from its best prompts: the same command with --study NAME --fork {study}."
-            )
-        spec = replace(spec, budget=_raised(spec.budget, o.budget_of(add)))
     if not (spec.task.data or spec.task.tasks):
         raise ConfigError(f"The study '{study}' was made from Python; run the same script again to go on.")
-    run(spec, fork=None, yes=yes, estimate=False, as_json=as_json)
+    run(spec, more=o.budget_of(add or ()), retry_failed=retry_failed, yes=yes, as_json=as_json)
 
 
-def _raised(budget: Budget, more: Budget) -> Budget:
-    for unit in more.caps():
-        if unit not in budget.caps():
-            raise ConfigError(f"--add {unit}: the study has no cap on {unit}; there is nothing to raise.")
-    return budget.extend(more)
-
-
-def run(spec: StudySpec, *, fork: str | None, yes: bool, estimate: bool, as_json: bool) -> None:
+def run(
+    spec: StudySpec,
+    *,
+    fork: str | None = None,
+    more: Budget = NO_MORE,
+    retry_failed: bool = False,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Open the study, say what it will take, run it, and show the result."""
     from promptopt import api
     from promptopt_cli import show
     from promptopt_cli.live import LiveLine, show_download
 
-    if estimate:
-        _estimate(spec, as_json=as_json)
-        return
     line = LiveLine(quiet=as_json)
     with api.open_study(spec, fork_of=fork, observer=line.show, download=show_download) as study:
         if not as_json:
             show.preview(study, api.preview(study))
         if spec.budget.usd is not None or spec.model.price:
             ask_before_spending(yes=yes)
+        if retry_failed or more.caps():
+            study.extend(more, retry_failed=retry_failed)
         with line:
             result = study.run()
     if as_json:

@@ -24,7 +24,7 @@ def list_(store: o.StorePath = DEFAULT_STORE, as_json: o.AsJson = False) -> None
     if as_json:
         show.as_json(lines)
     else:
-        show.studies(lines)
+        show.studies(lines, store)
 
 
 @app.command("show", epilog="Example: promptopt studies show sentiment-irace-3f2a --trials 20")
@@ -37,7 +37,9 @@ def show_(study: Name, store: o.StorePath = DEFAULT_STORE, trials: Most = 10, as
     if as_json:
         show.as_json(data)
         return
-    if "seed" in data:
+    if data["state"] == "interrupted":
+        show.interrupted(study, store)
+    elif "seed" in data:
         show.result(data, store)
     show.trials(data, trials)
 
