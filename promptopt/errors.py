@@ -14,7 +14,7 @@ PromptOptError
 │   ├── RefusedError          becomes an Outcome, not a stop
 │   ├── ContextLengthError    becomes an Outcome, not a stop
 │   └── FatalBackendError     credentials, missing model, out of memory: stops          exit 1
-├── MetricError               the metric raised: example id, output                     exit 1
+├── MetricError               becomes an Outcome without a score; too many pause        exit 1
 └── StoreError                not our file, newer schema, disk full, locked too long    exit 2
 """
 
@@ -100,7 +100,7 @@ class FatalBackendError(BackendError):
 
 
 class MetricError(PromptOptError):
-    """A metric raised; the message names the example and shows the head of the output."""
+    """A metric raised; names the example and the output's head. That score is missing, and too many pause a study."""
 
 
 class StoreError(PromptOptError):

@@ -18,7 +18,7 @@ from promptopt.example import Example
 from promptopt.garbage import seldom_collected
 from promptopt.ids import content_hash
 from promptopt.ledger import Ledger
-from promptopt.metric import NO_METRIC
+from promptopt.metric import NO_METRIC, SHOWN, score_by
 from promptopt.prompt import Prompt
 from promptopt.sheet import Form, Pair, Sheet
 from promptopt.store.buffer import OutcomeBuffer
@@ -57,6 +57,8 @@ class Evaluator:
         self.cache = cache
         self._model_key = backend.model_key
         self._forms: dict[tuple[str, str], Form] = {}
+        self._scored: set[str] = set()  # examples, since they were last noted
+        self._faults: dict[str, str] = {}  # likewise, with what the metric says
 
     @seldom_collected()
     def answer(self, asks: Mapping[str, Evaluate], on_tick: Tick | None = None) -> dict[str, tuple[Evaluation, ...]]:
@@ -64,9 +66,8 @@ class Evaluator:
 
         Raises:
             BudgetSpentError: A cap was reached first; what came in is stored.
-            TooManyFailuresError: Too few calls succeeded; likewise.
+            TooManyFailuresError: Too few calls succeeded, or too few outputs could be scored; likewise.
             FatalBackendError: The model cannot be used at all.
-            MetricError: An output could not be scored; it is stored, and scored again when the study goes on.
         """
         self.store.put_prompts([candidate.prompt for ask in asks.values() for candidate in ask.candidates])
         sheet = Sheet(asks)
@@ -79,7 +80,10 @@ class Evaluator:
                     if arrival is not None:
                         pair, reply = arrival
                         row = self._row(pair, reply)
-                        sheet.put(pair, _outcome(row, self._scored(row, pair.example, buffer)))
+                        score = self._score(row.request_key, row.status, row.output, pair.example)
+                        buffer.add(row, score)
+                        sheet.put(pair, _outcome(row, score))
+                        self._note_scores()
                     if on_tick:
                         on_tick(sheet.n_done + len(twins), sheet.n)
                     buffer.tick()
@@ -146,6 +150,7 @@ class Evaluator:
     def _recall(self, batch: list[Pair], sheet: Sheet) -> list[Pair]:
         """Write down what the store knows of these pairs, and return the others."""
         stored = self.store.recall([pair.key for pair in batch], self.task.metric.key)
+        self._scored |= {outcome.example_id for outcome in stored.values() if outcome.score is not None}
         fresh, unknown = [], []
         for pair in batch:
             outcome = stored.get(pair.key)
@@ -157,6 +162,7 @@ class Evaluator:
                 outcome = outcome._replace(score=score.value, feedback=score.feedback)
             sheet.put(pair, outcome)
         self.store.add_outcomes([], fresh, [])
+        self._note_scores()
         return unknown
 
     def _distinct(self, asks: Mapping[str, Evaluate], twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
@@ -226,29 +232,32 @@ class Evaluator:
             error=reply.error,
         )
 
-    def _scored(self, row: OutcomeRow, example: Example, buffer: OutcomeBuffer) -> ScoreRow | None:
-        """Score an outcome that has just come and store both; it is paid, so it is stored whatever the metric says."""
-        try:
-            score = self._score(row.request_key, row.status, row.output, example)
-        except MetricError:
-            buffer.add(row)
-            raise
-        buffer.add(row, score)
-        return score
-
     def _score(self, key: str, status: Status, output: str, example: Example) -> ScoreRow | None:
+        """Score an outcome; what the metric cannot score has no score, as a call that failed has none."""
         decoding = self.task.member(example.task).decoding
         if status != "ok" and not (status == "truncated" and decoding.score_truncated):
             return None
-        if self.task.metric.name == NO_METRIC:
+        metric = self.task.metric
+        if metric.name == NO_METRIC:
             return None
-        score = self.task.metric.score(output, example)
-        if not 0 <= score.value <= 1:  # also true of NaN
-            raise MetricError(
-                f"the metric {self.task.metric.name} gave {score.value} for example {example.id[:8]}, which is not "
-                "from 0 to 1; scale it."
-            )
-        return ScoreRow(key, self.task.metric.key, score.value, score.feedback)
+        try:
+            score = score_by(metric, output, example)
+        except MetricError as error:
+            begins = " / ".join(example.inputs.values())[:SHOWN]
+            self._faults[example.id] = f"{str(error).rstrip('.')}; its row begins '{begins}'"
+            return None
+        self._scored.add(example.id)
+        return ScoreRow(key, metric.key, score.value, score.feedback)
+
+    def _note_scores(self) -> None:
+        """Have the health of the study looked at.
+
+        Raises:
+            TooManyFailuresError: Too many outputs could not be scored.
+        """
+        scored, faults = self._scored, self._faults
+        self._scored, self._faults = set(), {}
+        self.ledger.health.note_scores(scored, faults, next(reversed(faults.values()), ""))
 
     def _stored_key(self, pair: Pair, outcome: Outcome) -> str:
         return pair.key if outcome.status != "failed" else self._failed_key(pair)

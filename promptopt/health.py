@@ -1,4 +1,7 @@
-"""Health: whether enough calls bring an answer for scores to mean anything."""
+"""Health: whether enough calls bring an answer, and enough answers a score, for scores to mean anything."""
+
+import math
+from collections.abc import Iterable
 
 from promptopt.backends.base import Reply
 
@@ -7,11 +10,11 @@ SILENT_AFTER = 40
 
 
 class TooManyFailuresError(Exception):
-    """Too few calls succeed for scores to mean anything: a state of the study (paused), not a fault of ours."""
+    """Too few calls or scores come for them to mean anything: a state of the study (paused), not a fault of ours."""
 
 
 class Health:
-    """Watches the share of calls that bring an answer, over all that a session of a study makes.
+    """Watches the share of calls that bring an answer, and of outputs that can be scored, over a session of a study.
 
     Args:
         floor: The least share, in [0, 1).
@@ -20,6 +23,8 @@ class Health:
     def __init__(self, floor: float = LEAST_VALID) -> None:
         self._floor = floor
         self._n = self._n_bad = self._n_silent = 0
+        self._looked_at: set[str] = set()
+        self._unscored: set[str] = set()
 
     def note(self, reply: Reply, address: str) -> None:
         """Count a reply, and stop when it cannot be chance any more.
@@ -38,9 +43,34 @@ class Health:
         if reply.status not in ("failed", "malformed"):
             return
         self._n_bad += 1
-        most = 1 - self._floor
-        if self._n_bad > max(1.0, most * self._n + 2 * (most * self._floor * self._n) ** 0.5):
+        if self._is_too_many(self._n_bad, self._n):
             raise TooManyFailuresError(
-                f"{self._n_bad} of {self._n} calls failed, and with more than {most:.0%} missing scores would mean "
-                f"little; the last one: {reply.error or address}"
+                f"{self._n_bad} of {self._n} calls failed, and with more than {1 - self._floor:.0%} missing scores "
+                f"would mean little; the last one: {reply.error or address}"
             )
+
+    def note_scores(self, scored: Iterable[str], unscored: Iterable[str] = (), why: str = "") -> None:
+        """Count examples whose outputs were scored or could not be; stop when the latter cannot be chance any more.
+
+        A row that a metric cannot read fails with every prompt, so examples are counted and not outputs.
+
+        Args:
+            scored: The ids of examples that had an output scored.
+            unscored: Of those that had one that could not be.
+            why: What the metric says of the last one.
+
+        Raises:
+            TooManyFailuresError: The share of examples is over what may be missing by more than two standard errors.
+        """
+        n_before = len(self._unscored)
+        self._unscored.update(unscored)
+        self._looked_at.update(scored, unscored)
+        if n_before < len(self._unscored) and self._is_too_many(len(self._unscored), len(self._looked_at)):
+            raise TooManyFailuresError(
+                f"the outputs of {len(self._unscored)} of {len(self._looked_at)} examples could not be scored, and "
+                f"with more than {1 - self._floor:.0%} missing scores would mean little; the last one: {why}"
+            )
+
+    def _is_too_many(self, n_bad: int, n: int) -> bool:
+        most = 1 - self._floor
+        return n_bad > max(1.0, most * n + 2 * math.sqrt(most * self._floor * n))

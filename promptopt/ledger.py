@@ -44,7 +44,7 @@ class Ledger:
         self.lost = Spend()
         self._caps = budget.caps()
         self._prices = prices or {}
-        self._health = health or Health()
+        self.health = health or Health()
         self._started = time.monotonic() - spent.seconds
         self._paid = replace(spent, seconds=0.0)
         self._open: dict[int, Request] = {}
@@ -116,7 +116,7 @@ class Ledger:
                     else:
                         (key, request), reply = arrival
                         yield key, self._settle(request, reply, address)
-                        self._health.note(reply, address)
+                        self.health.note(reply, address)
                     if self._is_overdue():
                         raise BudgetSpentError("seconds")
             finally:

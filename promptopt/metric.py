@@ -6,8 +6,10 @@ Higher is better, between 0 and 1, always.
 from dataclasses import dataclass
 from typing import Protocol
 
+from promptopt.errors import MetricError
 from promptopt.example import Dataset, Example
 
+SHOWN = 80  # characters of an output in an error
 NO_METRIC = "none"  # the name of the metric of tasks whose outputs can only be compared
 
 
@@ -48,3 +50,21 @@ class Metric(Protocol):
         Raises:
             DataError: A target does not fit; names split, row and reason.
         """
+
+
+def score_by(metric: Metric, output: str, example: Example) -> Score:
+    """Score one output by a metric that anybody may have written.
+
+    Raises:
+        MetricError: The metric raised, whatever it was, or gave no number from 0 to 1; names the example.
+    """
+    where = f"(example {example.id[:8]}, output '{output[:SHOWN]}')"
+    try:
+        score = metric.score(output, example)
+    except MetricError:
+        raise
+    except Exception as error:
+        raise MetricError(f"the metric {metric.name} raised {type(error).__name__}: {error} {where}.") from error
+    if not 0 <= score.value <= 1:  # also true of NaN
+        raise MetricError(f"the metric {metric.name} gave {score.value}, which is not from 0 to 1; scale it {where}.")
+    return score

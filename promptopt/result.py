@@ -73,6 +73,7 @@ class Result:
         earlier: What this study had said before its search went on or its failures were asked again.
         cause: What ended the work on it: its ``end``, an ``interrupt``, a ``cap``, ``failures``, or missing ``labels``.
         refusals: How many prompts the guards refused, by guard.
+        unscored: How many answers the metric could not score: they are missing, not wrong.
         judging: Where answers were compared: how many verdicts of whom, and the audit of judges and people.
         p_best: The probability that the recommended prompt is the best of those compared, where that is known.
         cached_share: The share of the task model's prompt tokens that its server had in a prefix cache; None where
@@ -94,6 +95,7 @@ class Result:
     earlier: tuple[str, ...] = ()
     cause: Cause = "end"
     refusals: Mapping[str, int] = field(default_factory=dict)
+    unscored: int = 0
     judging: Mapping[str, Any] = field(default_factory=dict)
     p_best: float | None = None
     cached_share: float | None = None
@@ -132,6 +134,7 @@ class Result:
             "test_use": self.test_use,
             "earlier": list(self.earlier),
             "refusals": dict(self.refusals),
+            "unscored": self.unscored,
             "judging": dict(self.judging),
             "p_best": self.p_best,
             "cached_share": self.cached_share,

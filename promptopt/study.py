@@ -329,8 +329,15 @@ class Study:
             earlier=self._journal.round.verdicts,
             judging=describe(self.store.preferences(self.row.id)),
             p_best=self._recommended.p_best if self._recommended else None,
+            unscored=self._n_unscored(proof),
             cached_share=cached_share([*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]),
         )
+
+    def _n_unscored(self, proof: Proof | None) -> int:
+        if not self.setup.is_scored:
+            return 0
+        seen = [*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]
+        return sum(o.status == "ok" and o.score is None for evaluation in seen for o in evaluation.outcomes)
 
     @property
     def _ranking(self) -> tuple[Candidate, ...]:

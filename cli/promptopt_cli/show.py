@@ -280,9 +280,11 @@ def _cost(data: Mapping[str, Any]) -> str:
     money = f", ${spend['usd']:.4f}" if spend["usd"] else ""
     share = data.get("cached_share")
     cached = f" ({share:.0%} of those read were in the prefix cache)" if share else ""
+    unscored = data.get("unscored", 0)
+    missing = f"\nThe metric could not score {unscored} answers; they count as missing." if unscored else ""
     return (
         f"\n{data['evaluations']} search evaluations of {data['trials']} prompts ({search['calls']} calls) and "
-        f"{proof_calls} calls to prove it.{_refusals(data.get('refusals', {}))}\n"
+        f"{proof_calls} calls to prove it.{_refusals(data.get('refusals', {}))}{missing}\n"
         f"{spend['tokens']} tokens{cached}{money}, {spend['seconds']:.0f} s; {data['reason']}."
     )
 

@@ -1,9 +1,10 @@
 """The loop as a whole, on the simulated model: proof, resuming, caps, failures and everything that must be refused."""
 
+import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from promptopt.config import ModelSpec, StrategySpec, StudySpec
 from promptopt.errors import ConfigError, ReplayError, StrategyError, StudyBusyError, StudyMismatchError
 from promptopt.evaluation import Status
 from promptopt.example import Example
+from promptopt.metric import Score
 from promptopt.prompt import Candidate, Demo
 from promptopt.result import Progress, Result
 from promptopt.store.store import Store
 from promptopt.strategy import Context
 from promptopt.study import Study
-from tests.toy import dump, run, toy_spec, toy_task
+from tests.toy import Same, dump, run, toy_spec, toy_task
 
 
 @pytest.fixture
@@ -236,6 +238,37 @@ def test_failures_are_missing_data_and_no_wrong_answers(store: Path) -> None:
     statuses: list[Status] = [outcome.status for outcome in result.proof.seed_test.outcomes]
     assert "refused" in statuses
     assert result.proof.seed_test.n_valid == len(statuses) - statuses.count("refused")
+
+
+@dataclass(frozen=True)
+class Picky(Same):
+    """A metric that raises on some rows: one in so many."""
+
+    one_in: int = 20
+
+    def score(self, output: str, example: Example) -> Score:
+        if int(example.inputs["input"].split()[-1]) % self.one_in == 0:
+            raise ValueError("what a row")
+        return super().score(output, example)
+
+
+def test_what_the_metric_cannot_score_is_missing_and_replayed_as_such(store: Path) -> None:
+    task = replace(toy_task(), metric=Picky())
+    first = run(toy_spec(store), task)
+    assert first.proof is not None
+    assert first.proof.seed_test is not None
+    assert (first.state, first.proof.seed_test.n, first.proof.seed_test.n_valid) == ("finished", 120, 114)
+    assert first.unscored > 6
+    again = run(toy_spec(store), task)
+    assert (again.verdict, again.unscored) == (first.verdict, first.unscored)
+
+
+def test_a_metric_that_cannot_score_one_in_four_pauses_and_names_a_row(store: Path) -> None:
+    paused = run(toy_spec(store), replace(toy_task(), metric=Picky(one_in=4)))
+    assert (paused.state, paused.cause) == ("paused", "failures")
+    assert "examples could not be scored" in paused.reason
+    assert re.search(r"raised ValueError: what a row \(example \w{8}.*its row begins 'item number \d+'$", paused.reason)
+    assert run(toy_spec(store, min_valid=0.5), replace(toy_task(), metric=Picky(one_in=4))).state == "finished"
 
 
 def test_an_edited_strategy_is_caught_at_the_first_other_ask(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

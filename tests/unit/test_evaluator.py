@@ -275,17 +275,47 @@ class Broken(Same):
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
 def test_a_score_outside_0_to_1_never_gets_in(store: Store, value: float) -> None:
-    with pytest.raises(MetricError, match="not from 0 to 1"):
-        Bench(store, red, replace(TASK, metric=Broken(value=value))).ask(Evaluate([SEED], ROWS[:1]))
+    bench = Bench(store, red, replace(TASK, metric=Broken(value=value)))
+    (answer,) = bench.ask(Evaluate([SEED], ROWS[:1]))
+    assert (answer.n, answer.n_valid) == (1, 0)
+    with pytest.raises(TooManyFailuresError, match=r"2 of 2 examples.*not from 0 to 1"):
+        bench.ask(Evaluate([SEED], ROWS[1:2]), "1")
 
 
-def test_an_output_that_cannot_be_scored_is_paid_once(store: Store) -> None:
+def test_an_output_that_cannot_be_scored_is_missing_and_paid_once(store: Store) -> None:
     bench = Bench(store, red, replace(TASK, metric=Broken()))
-    for path in ("0", "1"):
-        with pytest.raises(MetricError, match="cannot be scored"):
-            bench.ask(Evaluate([SEED], ROWS[:1]), path)
+    (answer,) = bench.ask(Evaluate([SEED], ROWS[:1]))
+    assert (answer.outcomes[0].status, answer.outcomes[0].score) == ("ok", None)
+    assert bench.evaluator.recorded("0", Evaluate([SEED], ROWS[:1])) == (answer,)
+    assert bench.ask(Evaluate([SEED], ROWS[:1]), "1") == (answer,), "a row that fails again is one row"
     assert bench.n_asked == 1
     assert store.spend(bench.id).calls == 1
+
+
+@dataclass(frozen=True)
+class Picky(Same):
+    """A metric of somebody else's that raises on some rows."""
+
+    rows: frozenset[str] = frozenset()
+
+    def score(self, output: str, example: Example) -> Score:
+        if example.id in self.rows:
+            raise KeyError("colour")
+        return super().score(output, example)
+
+
+def test_a_few_outputs_that_cannot_be_scored_are_missing_and_more_pause(store: Store) -> None:
+    few = Picky(rows=frozenset(row.id for row in ROWS[10:12]))
+    (answer,) = Bench(store, red, replace(TASK, metric=few)).ask(Evaluate([SEED], ROWS[:40]))
+    assert (answer.n, answer.n_valid) == (40, 38)
+    many = Picky(key="many", rows=frozenset(row.id for row in ROWS[20:40]))
+    again = Bench(store, red, replace(TASK, metric=many))
+    said = (
+        rf"could not be scored.*same raised KeyError: 'colour' \(example {ROWS[20].id[:4]}|its row begins 'item number"
+    )
+    with pytest.raises(TooManyFailuresError, match=said):
+        again.ask(Evaluate([SEED], ROWS[:40]))
+    assert again.n_asked == 0
 
 
 def test_prompts_that_render_otherwise_than_when_answered_are_no_replay(store: Store) -> None:
