@@ -12,14 +12,22 @@ from dataclasses import replace
 
 from promptopt.backends.base import READINGS_A_CHOICE, Backend, K, Reply, Request
 from promptopt.budget import Budget, Prices, Spend, Usage
+from promptopt.errors import FatalBackendError
 from promptopt.health import Health
+
+BOUNDED = ("tokens", "usd")  # units of which only the upper bound is known before a call
+
+# What decides how many tokens a chat template adds: whose it is, whether a system message is there (else many put in
+# one of their own), and whether choices are read.
+Shape = tuple[str, bool, bool]
 
 
 class BudgetSpentError(Exception):
     """A hard cap is reached; a state of the study and not a fault, so it is outside the tree of errors."""
 
-    def __init__(self, unit: str) -> None:
-        super().__init__(f"the budget of {unit} is spent")
+    def __init__(self, unit: str, needs: float | None = None) -> None:
+        lacks = "is spent" if needs is None else f"has no room for a first call, which may take up to {needs:,.6g}"
+        super().__init__(f"the budget of {unit} {lacks}")
         self.unit = unit
 
 
@@ -47,8 +55,12 @@ class Ledger:
         self.health = health or Health()
         self._started = time.monotonic() - spent.seconds
         self._paid = replace(spent, seconds=0.0)
-        self._open: dict[int, Request] = {}
+        self._open: dict[int, tuple[Request, Spend | None]] = {}
         self._in_flight = Spend()
+        self._is_bounded = any(unit in self._caps for unit in BOUNDED)
+        self._added: dict[str, int] = {}
+        self._seen: dict[Shape, int] = {}
+        self._excess = ""
         self._lock = threading.Lock()  # a backend's thread asks for another attempt while requests are taken here
 
     @property
@@ -69,7 +81,9 @@ class Ledger:
             BudgetSpentError: A cap was reached; raised when the calls in flight have come in, but at once when time
                 is up.
             TooManyFailuresError: Too few calls bring an answer.
+            FatalBackendError: A call took more tokens than its bound, under a cap on tokens or money.
         """
+        self._added[backend.address] = backend.added_tokens
         source = iter(requests)
         waiting = next(source, None)
         while waiting is not None:
@@ -86,7 +100,8 @@ class Ledger:
             BudgetSpentError: One would be passed.
         """
         if (unit := self._short_of(more)) is not None:
-            raise BudgetSpentError(unit)
+            is_first = unit in BOUNDED and not getattr(self.spend, unit)
+            raise BudgetSpentError(unit, getattr(more, unit) if is_first else None)
 
     def _run_while_it_fits(
         self, backend: Backend, requests: Iterable[tuple[K, Request]]
@@ -117,6 +132,8 @@ class Ledger:
                         (key, request), reply = arrival
                         yield key, self._settle(request, reply, address)
                         self.health.note(reply, address)
+                        if self._excess:
+                            raise FatalBackendError(self._excess)
                     if self._is_overdue():
                         raise BudgetSpentError("seconds")
             finally:
@@ -135,13 +152,14 @@ class Ledger:
 
     def _reserve(self, request: Request, address: str) -> bool:
         """Reserve a call if there is room for it."""
+        most = None
         if self._caps:
             most = self._upper_bound(request, address)
             with self._lock:
                 if self._short_of(most) is not None:
                     return False
                 self._in_flight = self._in_flight + most
-        self._open[id(request)] = request
+        self._open[id(request)] = request, most
         return True
 
     def _lose(self, request: Request, usage: Usage | None, address: str) -> bool:
@@ -159,22 +177,42 @@ class Ledger:
 
     def _settle(self, request: Request, reply: Reply, address: str) -> Reply:
         """Charge a reply, and return it with what was charged, so that the store keeps that."""
-        del self._open[id(request)]
-        cost = self._upper_bound(request, address) if reply.lost else self._price(reply.usage, address)
+        _, reserved = self._open.pop(id(request))
+        is_untold = self._is_bounded and not reply.usage.tokens and reply.status in ("ok", "truncated")
+        if reply.lost or is_untold:
+            cost = reserved or self._upper_bound(request, address)
+        else:
+            cost = self._price(reply.usage, address)
+            self._learn(request, reply, reserved, address)
         with self._lock:
-            if self._caps:
-                self._in_flight = self._in_flight - self._upper_bound(request, address)
+            if reserved is not None:
+                self._in_flight = self._in_flight - reserved
             self._paid = self._paid + cost
-        if cost.usd == reply.usage.cost_usd and not reply.lost:
+        if reply.lost or is_untold:
+            return replace(reply, usage=replace(reply.usage, prompt_tokens=cost.tokens, cost_usd=cost.usd))
+        if cost.usd == reply.usage.cost_usd:
             return reply
-        usage = replace(reply.usage, cost_usd=cost.usd)
-        return replace(reply, usage=replace(usage, prompt_tokens=cost.tokens) if reply.lost else usage)
+        return replace(reply, usage=replace(reply.usage, cost_usd=cost.usd))
+
+    def _learn(self, request: Request, reply: Reply, reserved: Spend | None, address: str) -> None:
+        """Note how few tokens a chat of this shape has been seen to have: its template cannot add more than all."""
+        if not self._is_bounded or reserved is None:
+            return
+        usage = reply.usage
+        if usage.prompt_tokens:
+            shape = _shape(request, address)
+            self._seen[shape] = min(usage.prompt_tokens, self._seen.get(shape, usage.prompt_tokens))
+        if usage.tokens > reserved.tokens:
+            self._excess = (
+                f"{address} says that a call took {usage.tokens} tokens where {reserved.tokens} seemed the most it "
+                "could, so no cap on tokens or money can be kept there; cap calls instead (--max-calls)."
+            )
 
     def _charge_in_flight(self, address: str) -> None:
         # Nothing is known of a call that was cancelled in flight, so it is charged in full.
         with self._lock:
-            for request in self._open.values():
-                most = self._upper_bound(request, address)
+            for request, reserved in self._open.values():
+                most = reserved or self._upper_bound(request, address)
                 self._paid = self._paid + most
                 self.lost = self.lost + most
             self._open.clear()
@@ -190,12 +228,19 @@ class Ledger:
     def _upper_bound(self, request: Request, address: str) -> Spend:
         # A token covers at least one byte, so the bytes of a text bound its tokens from above.
         prompt_tokens = sum(_n_bytes(message.content) + 8 for message in request.messages)
+        if self._is_bounded and request.mode == "chat":
+            added = self._added.get(address, 0)
+            prompt_tokens += min(added, self._seen.get(_shape(request, address), added))
         n_readings = READINGS_A_CHOICE * len(request.choices)
         if n_readings:
             prompt_tokens = n_readings * (prompt_tokens + max(len(choice.encode()) + 8 for choice in request.choices))
         written = max(request.max_tokens, n_readings)
         price = self._prices.get(address)
         return Spend(0, 1, prompt_tokens + written, price.cost_usd(prompt_tokens, written) if price else 0.0)
+
+
+def _shape(request: Request, address: str) -> Shape:
+    return address, request.messages[0].role == "system", bool(request.choices)
 
 
 def _n_bytes(text: str) -> int:

@@ -34,6 +34,7 @@ class FakeBackend:
     address = "fake:"
     model_key = "fake-model"
     modes: frozenset[Mode] = frozenset({"chat", "completion"})
+    added_tokens = 0
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ K = TypeVar("K")
 
 READINGS_A_CHOICE = 3
 TAKEN_AHEAD = 4
+MOST_ADDED = 4_096  # the longest chat templates known have some hundred tokens of their own
 
 
 # Not frozen only because that makes each of thousands five times as slow to build; nobody changes one.
@@ -104,6 +105,10 @@ class Backend(Protocol):
     @property
     def concurrency(self) -> int:
         """How many requests it keeps in flight at most."""
+
+    @property
+    def added_tokens(self) -> int:
+        """How many tokens a chat may have at most beside the text sent: a template's own words, tools, formats."""
 
     def run(
         self, requests: Iterable[tuple[K, Request]], again: Again = always

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from promptopt.backends.base import Again, K, Reply, Request, always
+from promptopt.backends.base import MOST_ADDED, Again, K, Reply, Request, always
 from promptopt.backends.llama import (
     N_CTX,
     PACKAGE,
@@ -78,6 +78,11 @@ class EmbeddedBackend:
     def concurrency(self) -> int:
         """One request in the engine and one that waits, so that the engine never does."""
         return 2
+
+    @property
+    def added_tokens(self) -> int:
+        """What any template may add."""
+        return MOST_ADDED
 
     def run(
         self, requests: Iterable[tuple[K, Request]], _again: Again = always

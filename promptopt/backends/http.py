@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 
-from promptopt.backends.base import TAKEN_AHEAD, Again, K, Reply, Request, always
+from promptopt.backends.base import MOST_ADDED, TAKEN_AHEAD, Again, K, Reply, Request, always
 from promptopt.backends.dialect import Dialect
 from promptopt.backends.endpoint import Endpoint
 from promptopt.backends.loop import CLOSED, LoopThread, stream
@@ -38,7 +38,7 @@ from promptopt.errors import (
     TransientError,
 )
 from promptopt.evaluation import Status
-from promptopt.ids import content_hash
+from promptopt.ids import canonical_json, content_hash
 from promptopt.layout import Mode
 
 MALFORMED_RETRIES = 2
@@ -191,6 +191,11 @@ class HTTPBackend:
     def concurrency(self) -> int:
         """How many calls it keeps in flight at most."""
         return self._options.concurrency
+
+    @property
+    def added_tokens(self) -> int:
+        """What any template may add, and twice the bytes of the fields that a user adds to every request."""
+        return MOST_ADDED + 2 * len(canonical_json(self._dialect.extra).encode())
 
     def run(
         self, requests: Iterable[tuple[K, Request]], again: Again = always

@@ -138,6 +138,11 @@ class SimulatedBackend:
         """How many calls it keeps in flight at most."""
         return self._concurrency
 
+    @property
+    def added_tokens(self) -> int:
+        """None."""
+        return 0
+
     def run(
         self, requests: Iterable[tuple[K, Request]], _again: Again = always
     ) -> Generator[tuple[K, Reply] | None, None, None]:

@@ -32,8 +32,12 @@ CAPS = st.fixed_dictionaries(
 SPENT = st.builds(Spend, calls=st.integers(0, 5), tokens=st.integers(0, 99), usd=st.floats(0, 1e-3))
 
 
-def requests(texts: list[str], max_tokens: int) -> list[tuple[int, Request]]:
-    made = [Request("chat", (Message("user", text),), max_tokens=max_tokens) for text in texts]
+def requests(texts: list[str], max_tokens: int, system_every: int = 0) -> list[tuple[int, Request]]:
+    """Return a chat for each text, every so manieth with a system message."""
+    made = []
+    for number, text in enumerate(texts):
+        system = (Message("system", "Be brief."),) if system_every and number % system_every == 0 else ()
+        made.append(Request("chat", (*system, Message("user", text)), max_tokens=max_tokens))
     return list(enumerate(made))
 
 
@@ -77,6 +81,37 @@ def test_no_cap_is_passed(
     if finished:
         assert len(done) == len(texts)
         assert ledger.lost == Spend()
+
+
+@given(
+    texts=TEXTS,
+    caps=st.fixed_dictionaries({}, optional={"tokens": st.integers(1, 3_000), "usd": st.floats(1e-6, 2e-2)}),
+    own_words=st.tuples(st.integers(0, 90), st.integers(0, 90)),
+    loose=st.integers(0, 200),
+    concurrency=st.integers(1, 12),
+    order=st.randoms(use_true_random=False),
+    stop_after=st.none() | st.integers(0, 20),
+)
+def test_what_a_template_adds_to_a_chat_passes_no_cap(
+    texts: list[str], caps: dict[str, float], own_words: tuple[int, int], loose: int, concurrency: int, order: object,
+    stop_after: int | None,
+) -> None:  # fmt: skip
+    """A server that puts words, tools and formats of its own before every chat: others where there is a system text."""
+    draw = order.randint  # type: ignore[attr-defined]
+    budget = Budget(**caps)  # type: ignore[arg-type]
+    ledger = Ledger(budget, Spend(), {"fake:": PRICES}, Health(0.0))
+
+    def say(request: Request) -> Reply:
+        n_bytes = sum(len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
+        added = own_words[request.messages[0].role == "system"]
+        usage = Usage(added + draw(0, n_bytes + 8 * len(request.messages)), draw(0, request.max_tokens))
+        return Reply(STATUSES[draw(0, 4)], usage=usage, lost=draw(0, 9) == 0)
+
+    backend = FakeBackend(say, concurrency, lambda n_open: draw(0, n_open))
+    backend.added_tokens = max(own_words) + loose
+    with closing(ledger.run(backend, requests(texts, 9, system_every=3))) as arrivals, suppress(BudgetSpentError):
+        list(islice(arrivals, stop_after))
+    assert_within(ledger, budget, Spend())
 
 
 @given(

@@ -9,6 +9,7 @@ import pytest
 
 from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Budget, Prices, Spend, Usage
+from promptopt.errors import FatalBackendError
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.layout import Message
 from promptopt.ledger import BudgetSpentError, Ledger
@@ -55,6 +56,53 @@ def test_scoring_choices_reserves_the_prompt_three_times_for_each() -> None:
     with pytest.raises(BudgetSpentError):
         list(ledger.run(FakeBackend(say), choices))
     assert ledger.spend.tokens == 3 * 39, "a fourth may take up to 9 x (12 + 9) + 9 = 198 more"
+
+
+def chatty(request: Request) -> Reply:
+    """Say something, on a server whose template has 40 tokens of its own."""
+    return Reply("ok", "x", Usage(43, 1))
+
+
+def test_what_a_template_adds_is_reserved_in_full_until_it_has_been_seen() -> None:
+    backend = FakeBackend(chatty, concurrency=8)
+    backend.added_tokens = 1_000
+    ledger = Ledger(Budget(tokens=2_500), Spend())
+    done, unit = run(ledger, backend, 1_000)
+    assert unit == "tokens"
+    assert 2_500 - 44 - 66 < ledger.spend.tokens <= 2_500
+    assert len(done) > 50, "the bound of a call has come down from 1,022 to 65"
+
+
+def test_a_cap_that_cannot_hold_one_call_says_so_and_not_that_it_is_spent() -> None:
+    backend = FakeBackend(chatty)
+    backend.added_tokens = 1_000
+    with pytest.raises(BudgetSpentError, match="tokens has no room for a first call, which may take up to 1,022"):
+        list(Ledger(Budget(tokens=900), Spend()).run(backend, requests(3)))
+    assert backend.asked == []
+
+
+def test_raw_text_has_no_template() -> None:
+    backend = FakeBackend(chatty)
+    backend.added_tokens = 1_000
+    raw = Request("completion", (Message("text", "one two three four five six seven"),), max_tokens=5)
+    assert len(list(Ledger(Budget(tokens=100), Spend()).run(backend, [(0, raw)]))) == 1
+
+
+def test_a_server_that_tells_no_tokens_is_charged_the_bound_under_a_cap() -> None:
+    replies = [
+        arrival[1]
+        for arrival in Ledger(Budget(tokens=100), Spend()).run(FakeBackend(lambda _: Reply("ok", "x")), requests(2))
+        if arrival
+    ]
+    assert [reply.usage.tokens for reply in replies] == [22, 22]
+
+
+def test_a_server_that_takes_more_than_it_can_ends_it_under_a_cap() -> None:
+    greedy = FakeBackend(lambda _: Reply("ok", "x", Usage(5_000, 1)), concurrency=1)
+    with pytest.raises(FatalBackendError, match=r"took 5001 tokens where 22 seemed the most.*--max-calls"):
+        list(Ledger(Budget(tokens=90_000), Spend()).run(greedy, requests(5)))
+    assert len(greedy.asked) == 1
+    assert run(Ledger(Budget(calls=90), Spend()), greedy, 5) == ([0, 1, 2, 3, 4], "")
 
 
 def test_a_cap_that_is_just_enough_is_no_stop() -> None:
