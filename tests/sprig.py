@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from promptopt.ask import Evaluate
@@ -22,6 +23,7 @@ from tests.toy import Same
 
 PROFILES = ("paper", "reference-code", "recommended")
 AS_PUBLISHED = ("paper", "reference-code")
+BREEDING = {"paper": 12_000, "reference-code": 12_000, "recommended": 3_000}  # plans of several generations
 CORPUS = load_corpus()
 FRAME = Frame(Prompt.of("Do it.", chat_layout({"input": "Input"})), "system")
 
@@ -45,9 +47,14 @@ def genetic(profile: str, **changes: object) -> SprigGA:
 
 def by_text(candidate: Candidate, example: Example) -> float:
     """Give every component a worth of its own."""
-    worth = sum(int(content_hash(text)[:4], 16) / 0xFFFF - 0.4 for text in candidate.prompt.system.split(". "))
-    chance = 1 / (1 + math.exp(-worth))
-    return float(int(content_hash(candidate.id, example.id)[:8], 16) / 0xFFFFFFFF < chance)
+    luck = int(content_hash(candidate.id, example.id)[:8], 16) / 0xFFFFFFFF
+    return float(luck < _chance(candidate.prompt.system))
+
+
+@cache
+def _chance(system: str) -> float:
+    worth = sum(int(content_hash(text)[:4], 16) / 0xFFFF - 0.4 for text in system.split(". "))
+    return 1 / (1 + math.exp(-worth))
 
 
 def evaluates(simulation: Simulation, purpose: str | None = None) -> list[Evaluate]:
@@ -57,6 +64,12 @@ def evaluates(simulation: Simulation, purpose: str | None = None) -> list[Evalua
 
 def run(strategy: SprigBeam | SprigGA, plan: int = 20_000, **changes: Any) -> Simulation:
     return simulate(strategy, replace(sample_context(plan), **changes), by_text)
+
+
+@cache
+def bred(profile: str) -> Simulation:
+    """Return a search by ``sprig-ga`` that several tests look at, each from its side."""
+    return run(genetic(profile), plan=BREEDING[profile])
 
 
 def suite_context(plan: int, n_tasks: int = 3) -> Context:

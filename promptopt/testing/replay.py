@@ -25,7 +25,7 @@ from promptopt.testing.simulation import sample_context
 
 SERVED: frozenset[Need] = frozenset({"write", "compare", "embed"})  # what needs no person
 NAME = "replay"
-DEV_ROWS = 12  # few: the search is what is tested, and the proof only follows it
+DEV_ROWS = 4  # few: the search is what is tested, and the proof only follows it
 
 
 def run_whole(strategy: Strategy, folder: Path, plan: int) -> str:

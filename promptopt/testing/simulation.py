@@ -6,6 +6,7 @@ The world answers as a study would: a pair of prompt and example counts once, an
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -68,6 +69,11 @@ class Simulation:
     def simple_asks(self) -> tuple[Ask[Any], ...]:
         """Every ask, batches taken apart."""
         return tuple(inner for number, ask in enumerate(self.asks) for _, inner in flatten(ask, str(number)))
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprint of everything it asked, in order."""
+        return tuple(ask.fingerprint() for ask in self.asks)
 
     @property
     def exchanges(self) -> tuple[tuple[Ask[Any], Any], ...]:

@@ -5,12 +5,9 @@ Subclass it, set ``strategy``, and let pytest collect it; nothing else is needed
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, asdict, fields, replace
-from importlib import import_module
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,13 +17,14 @@ import pytest
 
 from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Written, outputs_of
 from promptopt.guards import Guards
-from promptopt.ids import canonical_json, content_hash
+from promptopt.ids import canonical_json
 from promptopt.landscape import Landscape
 from promptopt.prompt import PARTS, Candidate, Prompt
 from promptopt.registry import configure
 from promptopt.settings import read_settings, settings_of
 from promptopt.statistics import paired_difference
 from promptopt.strategy import Context, Estimate, Strategy, asks_of
+from promptopt.testing.elsewhere import rerun_elsewhere
 from promptopt.testing.replay import SERVED, resume_each, run_whole
 from promptopt.testing.simulation import Scorer, Simulation, WriteText, sample_context, simulate
 from promptopt.testing.writer import EDITS, scripted_writer
@@ -34,7 +32,7 @@ from promptopt.testing.writer import EDITS, scripted_writer
 MOST_ASKS = 20_000
 PLAN = 120  # long enough for several rounds, short enough for strategies that think hard
 PLANS = (40, PLAN, 240)
-SHORT_PLAN = 60  # for what is done once for every ask
+WORLDS = 30  # in which it is compared with the control
 
 
 class OnlySeeds(Guards):
@@ -65,6 +63,7 @@ class StrategyContract:
         edits: Sentences that the scripted optimizer model draws from.
         editable: The parts that may change, for it and for the control that it is compared with.
         plan_to_beat_random: Evaluations of each search in that comparison.
+        plan_to_stop: Evaluations of the search that is stopped at each of its asks; some fifteen asks are enough.
     """
 
     strategy: ClassVar[Strategy]
@@ -72,6 +71,7 @@ class StrategyContract:
     edits: ClassVar[Sequence[str]] = EDITS
     editable: ClassVar[Sequence[str]] = PARTS
     plan_to_beat_random: ClassVar[int] = 600
+    plan_to_stop: ClassVar[int] = 60
 
     def test_is_a_frozen_dataclass_that_declares_itself(self) -> None:
         """Name, version, needs, control and profiles are there, and every profile can be made."""
@@ -93,37 +93,26 @@ class StrategyContract:
 
     def test_equal_answers_give_equal_asks(self) -> None:
         """Two searches in the same world ask the same."""
-        assert _fingerprints(self._simulate(PLAN)) == _fingerprints(self._simulate(PLAN))
+        assert self._simulate(PLAN).fingerprints == self._whole(PLAN).fingerprints
 
     def test_asks_are_the_same_under_another_hash_seed(self) -> None:
         """A child process in which sets and hashes have another order asks the same."""
         cls = type(self.strategy)
         job = {
             "strategy": [cls.__module__, cls.__qualname__, settings_of(self.strategy)],
+            "context": [PLAN, list(self.editable)],
             "landscape": asdict(self.landscape),
             "edits": list(self.edits),
-            "editable": list(self.editable),
         }
-        code = "import sys; from promptopt.testing.strategies import rerun; print(rerun(sys.stdin.read()))"
         for hash_seed in ("1", "4242"):
-            child = subprocess.run(  # noqa: S603  # our own interpreter on our own code
-                [sys.executable, "-c", code],
-                input=json.dumps(job),
-                env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-            )
-            assert child.returncode == 0, child.stderr
-            assert child.stdout.strip() == content_hash(_fingerprints(self._simulate(PLAN)))
+            assert rerun_elsewhere(hash_seed, job) == list(self._whole(PLAN).fingerprints)
 
     def test_recorded_answers_lead_to_the_same_end(self) -> None:
         """A fresh search that is fed any number of the recorded answers goes on as the first one did."""
-        whole = self._simulate(SHORT_PLAN)
+        whole = self._whole(self.plan_to_stop)
         for length in range(len(whole.asks)):
-            resumed = self._simulate(SHORT_PLAN, recorded=whole.answers[:length])
-            assert _fingerprints(resumed) == _fingerprints(whole)
+            resumed = self._simulate(self.plan_to_stop, recorded=whole.answers[:length])
+            assert resumed.fingerprints == whole.fingerprints
             assert resumed.answers == whole.answers
 
     def test_a_study_stopped_anywhere_ends_in_the_same_journal(self) -> None:
@@ -131,21 +120,21 @@ class StrategyContract:
         if not self.strategy.needs <= SERVED:
             pytest.skip("a study needs people to answer what this strategy asks")
         with TemporaryDirectory() as folder:
-            whole = run_whole(self.strategy, Path(folder), SHORT_PLAN)
-            journals = list(resume_each(self.strategy, Path(folder), SHORT_PLAN))
+            whole = run_whole(self.strategy, Path(folder), self.plan_to_stop)
+            journals = list(resume_each(self.strategy, Path(folder), self.plan_to_stop))
         assert len(journals) > whole.count("\n")  # a stop for each answer and each opening
         assert set(journals) == {whole}
 
     def test_asks_are_not_empty_and_name_only_what_is_known(self) -> None:
         """Every Evaluate names different prompts and different training rows, and none of its prompts shows one."""
         context = self._context(PLAN)
-        for ask in self._simulate(PLAN).simple_asks:
+        for ask in self._whole(PLAN).simple_asks:
             _check_ask(ask, context)
 
     def test_asks_only_for_what_it_declares(self) -> None:
         """An ask that needs somebody to answer stands in ``needs``."""
         kinds = {Write: "write", Compare: "compare", Embed: "embed"}
-        used = {kinds[type(ask)] for ask in self._simulate(PLAN).simple_asks if type(ask) in kinds}
+        used = {kinds[type(ask)] for ask in self._whole(PLAN).simple_asks if type(ask) in kinds}
         assert used <= asks_of(self.strategy)
 
     def test_changes_only_editable_parts(self) -> None:
@@ -159,7 +148,7 @@ class StrategyContract:
 
     def test_recommends_after_the_first_answer(self) -> None:
         """When it asks its second question, it has said what it would return."""
-        asks = self._simulate(PLAN).asks
+        asks = self._whole(PLAN).asks
         questions = [number for number, ask in enumerate(asks) if not isinstance(ask, Recommend)]
         before_second = asks[: questions[1]] if len(questions) > 1 else asks
         assert any(isinstance(ask, Recommend) for ask in before_second)
@@ -167,14 +156,14 @@ class StrategyContract:
     def test_never_asks_for_more_than_the_plan(self) -> None:
         """Whatever the plan, the search ends by itself before it is passed, and uses most of what it can."""
         for plan in PLANS:
-            simulation = self._simulate(plan)
+            simulation = self._whole(plan)
             assert not simulation.overspent
             assert 0 < simulation.evaluations <= plan
 
     def test_estimate_covers_what_it_does(self) -> None:
         """The estimate is an upper bound."""
         for plan in PLANS:
-            simulation, estimate = self._simulate(plan), self.strategy.estimate(self._context(plan))
+            simulation, estimate = self._whole(plan), self.strategy.estimate(self._context(plan))
             assert isinstance(estimate, Estimate)
             assert simulation.evaluations <= estimate.evaluations <= plan
             assert sum(ask.n for ask in simulation.simple_asks if isinstance(ask, Write)) <= estimate.writes
@@ -184,16 +173,18 @@ class StrategyContract:
     def test_survives_equal_scores(self) -> None:
         """All wrong, all half right, all right: it ends, and recommends."""
         for score in (0.0, 0.5, 1.0):
-            assert self._simulate(PLAN, scorer=_constant(score)).recommendations
+            assert self._constantly(score).recommendations
 
     def test_survives_failures(self) -> None:
         """All calls fail, or every other one does."""
-        assert self._simulate(PLAN, scorer=_constant(None)).recommendations
+        assert self._constantly(None).recommendations
         scores = cycle([None, 1.0, 0.0])
         assert self._simulate(PLAN, scorer=lambda _candidate, _example: next(scores)).recommendations
 
     def test_survives_useless_texts(self) -> None:
         """The optimizer model fails, or writes nothing, the same text always, or broken tags and braces."""
+        if "write" not in asks_of(self.strategy):
+            pytest.skip("it asks for no texts")
         assert self._simulate(PLAN, writer=lambda ask: Written((), ask.n)).recommendations
         for text in (
             "",
@@ -214,9 +205,9 @@ class StrategyContract:
 
     def test_close_at_any_point_leaves_nothing_behind(self) -> None:
         """A search that is stopped ends at once and asks nothing more."""
-        full = self._simulate(SHORT_PLAN)
-        for stop in range(min(len(full.asks), 25)):
-            search = self.strategy.search(self._context(SHORT_PLAN))
+        full = self._whole(self.plan_to_stop)
+        for stop in range(len(full.asks)):
+            search = self.strategy.search(self._context(self.plan_to_stop))
             for answer in (None, *full.answers[:stop]):
                 search.send(answer)
             search.close()
@@ -224,8 +215,8 @@ class StrategyContract:
 
     def test_numbers_are_finite(self) -> None:
         """No NaN and no infinity in any ask, and every mean lies between 0 and 1."""
-        for scorer in (None, _constant(None), _constant(1.0)):
-            for ask in self._simulate(PLAN, scorer=scorer).simple_asks:
+        for simulation in (self._whole(PLAN), self._constantly(None), self._constantly(1.0)):
+            for ask in simulation.simple_asks:
                 canonical_json(ask.payload())
                 if isinstance(ask, Recommend):
                     assert ask.ranking
@@ -239,17 +230,25 @@ class StrategyContract:
         The control of strategies that compare is ``random-pairs``, which has the same labeller, else ``random``.
         """
         if self.strategy.control:
-            return
-        rival = configure("random-pairs" if "compare" in self.strategy.needs else "random")
-        pairs = [(self._true_accuracy(rival, n), self._true_accuracy(self.strategy, n)) for n in range(30)]
-        lead = paired_difference(pairs)
+            pytest.skip("it is a control itself")
+        rival = "random-pairs" if "compare" in self.strategy.needs else "random"
+        world = self.landscape, tuple(self.edits), tuple(self.editable), self.plan_to_beat_random
+        lead = paired_difference(
+            list(zip(_control_accuracies(rival, *world), _true_accuracies(self.strategy, *world), strict=True))
+        )
         assert lead.interval.low > 0, lead
 
-    def _true_accuracy(self, strategy: Strategy, world: int) -> float:
-        context = self._context(self.plan_to_beat_random, seed=world)
-        landscape = Landscape(self.landscape.shape, self.landscape.seed + world)
-        simulation = simulate(strategy, context, landscape, scripted_writer(self.edits, world))
-        return landscape.accuracy(simulation.best.prompt, context.search)
+    @classmethod
+    @cache
+    def _whole(cls, plan: int) -> Simulation:
+        """Return the search with this plan, which is made once for all tests that only look at it."""
+        return cls()._simulate(plan)
+
+    @classmethod
+    @cache
+    def _constantly(cls, score: float | None) -> Simulation:
+        """Return the search in which every answer has this score, likewise."""
+        return cls()._simulate(PLAN, scorer=lambda _candidate, _example: score)
 
     def _context(
         self, plan: int, seed: int = 0, editable: Sequence[str] | None = None, guards: Guards = NO_GUARDS
@@ -276,21 +275,6 @@ class StrategyContract:
         )
 
 
-def rerun(job: str) -> str:
-    """Make and simulate the strategy of a job in this process; return the hash of all it asks."""
-    told = json.loads(job)
-    module, name, settings = told["strategy"]
-    cls: type[Strategy] = getattr(import_module(module), name)
-    strategy = cls(**read_settings(cls, settings))
-    context = sample_context(PLAN, told["editable"])
-    writer = scripted_writer(told["edits"])
-    return content_hash(_fingerprints(simulate(strategy, context, Landscape(**told["landscape"]), writer)))
-
-
-def _fingerprints(simulation: Simulation) -> list[str]:
-    return [ask.fingerprint() for ask in simulation.asks]
-
-
 def _candidates(ask: Ask[Any]) -> Sequence[Candidate]:
     """Return the prompts that an ask has scored or compared."""
     return [candidate for evaluate in outputs_of(ask) for candidate in evaluate.candidates]
@@ -311,9 +295,24 @@ def _check_ask(ask: Ask[Any], context: Context) -> None:
         assert ask.texts
 
 
-def _constant(score: float | None) -> Scorer:
-    return lambda _candidate, _example: score
-
-
 def _always(text: str) -> WriteText:
     return lambda ask: Written((text,) * ask.n)
+
+
+def _true_accuracies(
+    strategy: Strategy, landscape: Landscape, edits: Sequence[str], editable: Sequence[str], plan: int
+) -> list[float]:
+    """Return how often the prompt that the strategy recommends is right, in each of the paired worlds."""
+
+    def accuracy(world: int) -> float:
+        context = sample_context(plan, editable, world)
+        its = Landscape(landscape.shape, landscape.seed + world)
+        return its.accuracy(simulate(strategy, context, its, scripted_writer(edits, world)).best.prompt, context.search)
+
+    return [accuracy(world) for world in range(WORLDS)]
+
+
+@cache
+def _control_accuracies(rival: str, *world: Any) -> list[float]:
+    """Return those of a control, which many strategies are compared with."""
+    return _true_accuracies(configure(rival), *world)

@@ -73,7 +73,8 @@ class Ranker:
 
     def worth(self, component: Component) -> float:
         """Return what adding a component should bring; of one that is new, what its class does."""
-        return sum(self.weights.get(column, 0.0) for column in _columns(component))
+        own, kind, length = _columns(component)
+        return self.weights.get(own, 0.0) + self.weights.get(kind, 0.0) + self.weights.get(length, 0.0)
 
     def level(self, batch: str) -> float:
         """Return what the bare prompt should score on the questions of a batch."""

@@ -75,7 +75,7 @@ class Scoreboard:
         return sorted(self.candidates.values() if candidates is None else candidates, key=place)
 
     def _seen(self, candidate: Candidate) -> Evaluation:
-        return self.seen.get(candidate.id, Evaluation(candidate.id, ()))
+        return self.seen.get(candidate.id) or Evaluation(candidate.id, ())
 
     def _add(self, candidates: Iterable[Candidate], evaluations: Iterable[Evaluation]) -> None:
         for candidate in candidates:

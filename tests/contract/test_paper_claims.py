@@ -25,6 +25,7 @@ def true_accuracy(name: str, settings: dict[str, Any], world: int) -> float:
     return landscape.accuracy(found.best.prompt, context.search)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "at_once"),
     [("opro", {"steps": 1, "samples": 60}), ("apo", {"rounds": 1, "critique_groups": 15, "successors": 60})],

@@ -90,7 +90,7 @@ def test_passing_faults_are_retried(act: Act) -> None:
     [(failure(500), 5, False), (failure(429), 20, False), (RESET, 5, True), (Act(delay_s=5), 5, True)],
 )
 def test_lasting_faults_fail_after_five_attempts_and_refusals_after_twenty(act: Act, attempts: int, lost: bool) -> None:
-    reply = run_one(lambda text, attempt: act, HTTPOptions(backoff_s=0.0001, timeout_s=0.1))
+    reply = run_one(lambda text, attempt: act, HTTPOptions(backoff_s=1e-7, timeout_s=0.1))
     assert (reply.status, reply.text, reply.attempts, reply.lost) == ("failed", "", attempts, lost)
     assert "127.0.0.1" in reply.error
 

@@ -116,7 +116,7 @@ def asks(name: str, settings: Mapping[str, Any], scorer: Scorer) -> list[str]:
         tagged = [f"<{tag}>{text}</{tag}>" if tag else text for text in texts]
         return Written(tuple(" ".join(tagged[n :: ask.n]) for n in range(ask.n)))
 
-    simulation = simulate(configure(name, settings=settings), sample_context(1500), scorer, write)
+    simulation = simulate(configure(name, settings=settings), sample_context(800), scorer, write)
     return [ask.fingerprint() for ask in simulation.asks]
 
 

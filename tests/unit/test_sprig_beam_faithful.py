@@ -220,7 +220,7 @@ class TestWording:
         def writer(ask: Write) -> Written:
             return Written((f"<component>New words {content_hash(ask.payload())[:3]} {{input}}.</component>",) * ask.n)
 
-        context = replace(sample_context(3_000), answers=frozenset({"write"}))
+        context = replace(sample_context(1_500), answers=frozenset({"write"}))
         for name, purposes in (("sprig-beam", {"rephrase"}), ("sprig-ga", {"rephrase", "add", "merge"})):
             simulation = simulate(configure(name), context, by_text, writer)
             writes = [ask for ask in simulation.simple_asks if isinstance(ask, Write)]
@@ -233,7 +233,7 @@ class TestWording:
 
     def test_without_one_nothing_is_written(self) -> None:
         for name in ("sprig-beam", "sprig-ga"):
-            simulation = run(configure(name), plan=3_000)
+            simulation = run(configure(name), plan=1_500)
             assert not any(isinstance(ask, Write) for ask in simulation.simple_asks)
             operators = {c.operator for ask in evaluates(simulation) for c in ask.candidates}
             assert operators >= ({"add", "delete", "rephrase"} if name == "sprig-beam" else {"crossover"})

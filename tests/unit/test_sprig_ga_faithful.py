@@ -15,7 +15,7 @@ from promptopt_strategies.assembly import seed_assemblies
 from promptopt_strategies.heredity import ACTIONS, crossover, draw_action, random_list
 from promptopt_strategies.ranker import Scores, Truth, fit_ranker, rank_correlation
 from promptopt_strategies.sprig_ga import SprigGA
-from tests.sprig import CORPUS, PROFILES, evaluates, genetic, run
+from tests.sprig import BREEDING, CORPUS, PROFILES, bred, evaluates, genetic, run
 
 refit = Scores.refit
 
@@ -79,7 +79,7 @@ class TestSprigGA:
     ) -> None:
         taught: list[list[Truth]] = []
         monkeypatch.setattr(Scores, "refit", lambda self: (taught.append(list(self.truths)), refit(self))[1])
-        simulation = run(genetic(profile), plan=12_000)
+        simulation = run(genetic(profile), plan=BREEDING[profile])
         found = {
             (e.prompt_id, round(e.mean, 9))
             for ask, answer in simulation.exchanges
@@ -92,7 +92,7 @@ class TestSprigGA:
 
     @pytest.mark.parametrize("profile", PROFILES)
     def test_3h_10_its_rank_correlation_on_held_out_truth_is_logged(self, profile: str) -> None:
-        simulation = run(genetic(profile), plan=12_000)
+        simulation = bred(profile)
         logged = {c.note["batch"]: c.note["ranker"] for ask in evaluates(simulation, "truth") for c in ask.candidates}
         values = [value for batch, value in logged.items() if batch not in ("pretrain", "1")]
         assert values
@@ -108,7 +108,7 @@ class TestSprigGA:
 
     @pytest.mark.parametrize("profile", PROFILES)
     def test_3h_11_the_final_choice_is_by_validation_truth(self, profile: str) -> None:
-        simulation = run(genetic(profile), plan=12_000)
+        simulation = bred(profile)
         truth = {example.id for ask in evaluates(simulation, "truth") for example in ask.examples}
         finals = [ask for ask in evaluates(simulation) if ask.purpose != "truth"]
         kept = {example.id for ask in finals for example in ask.examples}
@@ -126,7 +126,7 @@ class TestSprigGA:
     def test_prompts_of_a_generation_share_their_questions_but_not_in_the_code(
         self, profile: str, shared: bool
     ) -> None:
-        asks = evaluates(run(genetic(profile), plan=12_000), "truth")
+        asks = evaluates(bred(profile), "truth")
         first = [ask for ask in asks if ask.candidates[0].note["batch"] == "pretrain"]
         assert (len(first) == 1) is shared
 
