@@ -70,6 +70,7 @@ class Options(TypedDict, total=False):
     judge: str | Sequence[str]
     criteria: str
     embed: str
+    length_penalty: float
 
 
 def optimize(data: Data | Task, *, observer: Observer | None = None, **options: Unpack[Options]) -> Result:
@@ -356,5 +357,6 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
         store=options.get("store", StudySpec.store),
         cache=options.get("cache", StudySpec.cache),
         guards=read_guards(options.get("guards", {})),
+        length_penalty=options.get("length_penalty", StudySpec.length_penalty),
         judge=JudgeSpec((judge,) if isinstance(judge, str) else tuple(judge), options.get("criteria", "")),
     )

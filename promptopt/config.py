@@ -13,6 +13,7 @@ from typing import Any, Literal
 from promptopt.budget import Budget
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.guards import Rules
+from promptopt.objective import Objective
 from promptopt.settings import read_settings
 
 DEFAULT_MODEL = "embedded:"
@@ -147,6 +148,8 @@ class StudySpec:
         cache: ``cache`` in ``[study]``: ``on`` or ``off``.
         min_valid: ``min_valid`` in ``[study]``: pause when less than this share of calls brings an answer, in [0, 1).
         guards: Section ``[guards]``: which guards stand, such as ``urls = false``.
+        length_penalty: ``length_penalty`` in ``[study]``: points of score that 100 tokens of a prompt take off in what
+            is maximised; 0 for none.
     """
 
     task: TaskSpec = field(default_factory=TaskSpec)
@@ -160,8 +163,10 @@ class StudySpec:
     min_valid: float = 0.9
     guards: Rules = field(default_factory=Rules)
     judge: JudgeSpec = field(default_factory=JudgeSpec)
+    length_penalty: float = 0.0
 
     def __post_init__(self) -> None:
+        Objective(self.length_penalty)
         if self.cache not in ("on", "off"):
             raise ConfigError(f"cache = {self.cache!r} must be on or off.")
         if not 0 <= self.min_valid < 1:
@@ -259,7 +264,8 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "seconds": "a number", "labels": "a whole number",
     },
     "guards": {f.name: _WORDS[f.type] for f in fields(Rules)},
-    "study": {"name": "text", "seed": "a whole number", "store": "text", "cache": "text", "min_valid": "a number"},
+    "study": {"name": "text", "seed": "a whole number", "store": "text", "cache": "text", "min_valid": "a number",
+              "length_penalty": "a number"},
 }  # fmt: skip
 
 

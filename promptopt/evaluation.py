@@ -28,6 +28,7 @@ class Outcome(NamedTuple):  # made for every evaluation, and a frozen dataclass 
         feedback: The metric's words.
         usage: What the call took; of a cached outcome, what it took when it was made.
         task: The example's task inside a suite, else empty.
+        cost: What the study's objective takes off the score for the prompt's length; 0 unless a penalty is asked for.
     """
 
     prompt_id: str
@@ -38,6 +39,12 @@ class Outcome(NamedTuple):  # made for every evaluation, and a frozen dataclass 
     feedback: str = ""
     usage: Usage = Usage()
     task: str = ""
+    cost: float = 0.0
+
+    @property
+    def value(self) -> float | None:
+        """What a search maximises: the score less its cost; None without a score."""
+        return None if self.score is None else self.score - self.cost
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Evaluation:
     """The outcomes of one candidate, in the order of the examples asked.
 
     Over a suite, the mean is the macro mean: each task counts the same, however many of its examples were asked.
+    Where a study's objective has a length penalty, a search is told outcomes with their cost, and scores and means are
+    of the objective: what is left when the cost is taken off.
 
     Args:
         prompt_id: The candidate's prompt.
@@ -59,7 +68,7 @@ class Evaluation:
     @cached_property
     def scores(self) -> dict[str, float]:
         """The scores by example id, of the outcomes that carry one."""
-        return {o.example_id: o.score for o in self.outcomes if o.score is not None}
+        return {o.example_id: o.score - o.cost for o in self.outcomes if o.score is not None}
 
     @property
     def n(self) -> int:
@@ -77,7 +86,7 @@ class Evaluation:
         groups: dict[str, list[float]] = {}
         for outcome in self.outcomes:
             if outcome.score is not None:
-                groups.setdefault(outcome.task, []).append(outcome.score)
+                groups.setdefault(outcome.task, []).append(outcome.score - outcome.cost)
         return groups
 
     @cached_property

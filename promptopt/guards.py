@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from promptopt.errors import ConfigError
 from promptopt.example import Example, question_id
+from promptopt.layout import tokens_of
 from promptopt.prompt import Demo, Prompt
 
 Run = tuple[str, ...]
@@ -24,7 +25,6 @@ MOST_IN_A_ROW = 1_000  # refused prompts without one that is not, after which a 
 LEAST_COPIED = 5  # words of a row that is shorter than ``copied_words`` and copied whole
 COMMON_ROWS = 2  # words that more rows than this share are a form and not a copy
 LEAST_SHARE = 0.25  # of the letters that are in a script of the seeds
-BYTES_A_TOKEN = 4
 INPUT = "\ufffc"  # stands for an input, so that no words meet where it was
 QUOTED = 60
 
@@ -171,7 +171,7 @@ class Guards:
         return "the input {" + min(wanted[0] - shown) + "} is not shown"
 
     def _length(self, written: str) -> str:
-        tokens, own = _tokens(written), max(_tokens(_written(seed, self.fields)) for seed in self.seeds)
+        tokens, own = tokens_of(written), max(tokens_of(_written(seed, self.fields)) for seed in self.seeds)
         most = max(self.rules.max_tokens, math.ceil(self.rules.growth * own))
         return f"some {tokens} tokens, where {most} are allowed" if tokens > most else ""
 
@@ -286,10 +286,6 @@ def _texts(row: Example) -> list[str]:
 
 def _said(prompt: Prompt) -> str:
     return "\n".join(text for one in prompt.whole for text in (one.system, one.instruction))
-
-
-def _tokens(text: str) -> int:
-    return math.ceil(len(text.encode("utf-8", "replace")) / BYTES_A_TOKEN)
 
 
 def _quote(text: str) -> str:

@@ -4,6 +4,7 @@ A layout is compiled once for a prompt into a Template, whose constant text stan
 examples wherever the prompt allows it.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from promptopt.example import Example
 from promptopt.ids import content_hash
 
 Mode = Literal["chat", "completion"]
+
+BYTES_A_TOKEN = 4  # the usual rule of thumb, since each model counts its own
 
 PART_SLOTS = ("system", "instruction", "demos", "fields", "answer_cue")
 
@@ -170,6 +173,11 @@ class Template:
         """The messages with every slot left empty: the same for all examples."""
         return tuple(Message(role, "".join(s for s in segments if isinstance(s, str))) for role, segments in self.turns)
 
+    @cached_property
+    def tokens(self) -> int:
+        """The length of what is the same for all examples, in tokens of four bytes."""
+        return tokens_of("".join(message.content for message in self.shared))
+
     def messages(self) -> tuple[Message, ...]:
         """Return the messages for people: a slot as ``{field}``, and where the text itself says so, ``{{field}}``.
 
@@ -185,6 +193,11 @@ class Template:
     def slots(self) -> frozenset[str]:
         """The fields that the request shows."""
         return frozenset(s.name for _, segments in self.turns for s in segments if isinstance(s, Slot))
+
+
+def tokens_of(text: str) -> int:
+    """Return the length of a text in tokens of four bytes."""
+    return math.ceil(len(text.encode("utf-8", "replace")) / BYTES_A_TOKEN)
 
 
 def split_slots(text: str, names: Iterable[str]) -> list[Segment]:

@@ -17,6 +17,7 @@ from promptopt.errors import ConfigError, StudyMismatchError
 from promptopt.ids import content_hash
 from promptopt.judge import Jury
 from promptopt.metric import NO_METRIC
+from promptopt.objective import Objective
 from promptopt.prices import find_prices
 from promptopt.prompt import Prompt
 from promptopt.registry import configure
@@ -70,6 +71,7 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
         spec.guards,
         jury,
         _encoder(stack, spec.model.embed),
+        Objective(spec.length_penalty),
     )
 
 
@@ -212,6 +214,7 @@ def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
         "cache mode": spec.cache,
         "guards": asdict(spec.guards),
         "seed": spec.seed,
+        **({"length penalty": spec.length_penalty} if spec.length_penalty else {}),
         **({"judges": _judges(setup.jury)} if setup.jury else {}),
         **({"embedding": setup.encoder.key} if "embed" in setup.strategy.needs else {}),
     }

@@ -11,6 +11,7 @@ from promptopt.ask import Evaluate, Search
 from promptopt.evaluation import Evaluation
 from promptopt.example import Dataset, Example, by_hash
 from promptopt.layout import Slot, split_slots
+from promptopt.objective import AS_SCORED, Objective
 from promptopt.prompt import Candidate
 from promptopt.task import Task
 from promptopt.verdict import Verdict, choose, judge_verdict, not_measured
@@ -21,11 +22,12 @@ FOLDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """A prompt in the final, with the role it plays and its outcomes on dev."""
+    """A prompt in the final, with the role it plays, its outcomes on dev, and its length in tokens of four bytes."""
 
     role: str
     candidate: Candidate
     dev: Evaluation
+    tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Proof:
 
         Else the seed.
         """
-        keep = self.verdict.word == "better" or self.chosen_test is None or self.verdict.is_open
+        keep = self.verdict.is_for_the_winner or self.chosen_test is None or self.verdict.is_open
         return self.finalists[self.chosen if keep else 0].candidate
 
     @property
@@ -85,33 +87,37 @@ def _slots_alone(text: str, fields: Iterable[str]) -> str:
     return "\n".join("{" + name + "}" for name in dict.fromkeys(shown))
 
 
-def prove(entrants: Mapping[str, Candidate], dataset: Dataset) -> Search[Proof]:
-    """Choose among the entrants, the seed first, and compare the chosen one with the seed on test.
+def prove(entrants: Mapping[str, Candidate], task: Task, objective: Objective = AS_SCORED) -> Search[Proof]:
+    """Choose among the entrants, the seed first, by the objective, and compare the chosen one with the seed on test.
 
     Asks:
         One Evaluate on dev (on the search examples where there is no dev), one on test.
     """
-    candidates = tuple(entrants.values())
+    candidates, dataset = tuple(entrants.values()), task.dataset
+    tokens = [task.prompt_tokens(candidate.prompt) for candidate in candidates]
     examples = by_hash(dataset.dev or dataset.search)
-    answer = yield from Evaluate(candidates, examples, "dev")
-    finalists = tuple(map(Finalist, entrants, candidates, answer.evaluations))
+    dev = (yield from Evaluate(candidates, examples, "dev")).evaluations
+    finalists, priced = tuple(map(Finalist, entrants, candidates, dev, tokens)), objective.priced(dev, tokens)
     if not dataset.test:
-        chosen = cross_validated(answer.evaluations, examples)
-        verdict = not_measured(answer.evaluations[0], answer.evaluations[chosen])
-        return Proof(finalists, chosen, verdict)
-    chosen = choose(answer.evaluations)
+        chosen = cross_validated(priced, examples, tokens)
+        verdict = not_measured(dev[0], dev[chosen])
+        return Proof(finalists, chosen, objective.weigh(verdict, tokens[0], tokens[chosen]))
+    chosen = choose(priced, tokens)
     pair = candidates[:1] if chosen == 0 else (candidates[0], candidates[chosen])
     test = (yield from Evaluate(pair, by_hash(dataset.test), "test")).evaluations
-    return Proof(finalists, chosen, judge_verdict(test[0], test[-1]), test[0], test[-1])
+    verdict = objective.weigh(judge_verdict(test[0], test[-1]), tokens[0], tokens[chosen])
+    return Proof(finalists, chosen, verdict, test[0], test[-1])
 
 
-def cross_validated(evaluations: Sequence[Evaluation], examples: Sequence[Example]) -> int:
+def cross_validated(
+    evaluations: Sequence[Evaluation], examples: Sequence[Example], tokens: Sequence[float] = ()
+) -> int:
     """Choose with few examples: the entrant that is best on most leave-one-fold-out sets, ties to the earlier."""
     ordered = [example.id for example in by_hash(examples, "folds")]
     votes = [0] * len(evaluations)
     for fold in range(FOLDS):
         kept = {key for index, key in enumerate(ordered) if index % FOLDS != fold}
-        votes[choose([evaluation.on(kept) for evaluation in evaluations])] += 1
+        votes[choose([evaluation.on(kept) for evaluation in evaluations], tokens)] += 1
     return votes.index(max(votes))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from promptopt.ask import Effect
 from promptopt.budget import Spend
 from promptopt.evaluation import Evaluation
+from promptopt.objective import Objective
 from promptopt.prompt import Candidate, Prompt
 from promptopt.proof import Finalist, Proof
 from promptopt.statistics import Interval, macro_interval
@@ -78,6 +79,7 @@ class Result:
         p_best: The probability that the recommended prompt is the best of those compared, where that is known.
         cached_share: The share of the task model's prompt tokens that its server had in a prefix cache; None where
             no server tells.
+        objective: What was maximised; the verdict is in plain score all the same.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Result:
     judging: Mapping[str, Any] = field(default_factory=dict)
     p_best: float | None = None
     cached_share: float | None = None
+    objective: Objective = Objective()
 
     @property
     def prompt(self) -> Prompt:
@@ -138,7 +141,8 @@ class Result:
             "judging": dict(self.judging),
             "p_best": self.p_best,
             "cached_share": self.cached_share,
-            **(_proof_json(self.proof) if self.proof else {}),
+            "objective": self.objective.name,
+            **(_proof_json(self.proof, self.objective) if self.proof else {}),
         }
 
     def _prompt_json(self, prompt: Prompt) -> dict[str, Any]:
@@ -147,18 +151,24 @@ class Result:
         return {"id": prompt.id, "mode": mode, "messages": messages, "n_demos": len(prompt.demos)}
 
 
-def _proof_json(proof: Proof) -> Mapping[str, Any]:
+def _proof_json(proof: Proof, objective: Objective) -> Mapping[str, Any]:
     test = {"seed": proof.seed_test, "chosen": proof.chosen_test}
     return {
         "verdict": asdict(proof.verdict),
         "chosen": proof.finalists[proof.chosen].role,
-        "finalists": [_finalist_json(finalist) for finalist in proof.finalists],
+        "finalists": [_finalist_json(finalist, objective) for finalist in proof.finalists],
         "test": {name: evaluation_json(e) for name, e in test.items() if e is not None},
     }
 
 
-def _finalist_json(finalist: Finalist) -> dict[str, Any]:
-    return {"role": finalist.role, "id": finalist.candidate.id, "dev": evaluation_json(finalist.dev)}
+def _finalist_json(finalist: Finalist, objective: Objective) -> dict[str, Any]:
+    return {
+        "role": finalist.role,
+        "id": finalist.candidate.id,
+        "dev": evaluation_json(finalist.dev),
+        "tokens": finalist.tokens,
+        "objective": finalist.dev.mean - objective.cost(finalist.tokens),
+    }
 
 
 def cached_share(evaluations: Iterable[Evaluation]) -> float | None:

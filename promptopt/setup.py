@@ -1,6 +1,6 @@
 """Setup: all that a study is made of, and the services that answer its asks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,6 +9,7 @@ from promptopt.budget import Budget, Prices
 from promptopt.duel_proof import duel_calls
 from promptopt.embedder import Embedder, Encoder, HashEncoder
 from promptopt.errors import ConfigError
+from promptopt.evaluation import Evaluation
 from promptopt.evaluator import CacheMode, Evaluator
 from promptopt.guards import Guards, Rules
 from promptopt.health import LEAST_VALID
@@ -16,6 +17,8 @@ from promptopt.journal import Services
 from promptopt.judge import Judge, Jury
 from promptopt.ledger import Ledger
 from promptopt.metric import NO_METRIC
+from promptopt.objective import Objective
+from promptopt.prompt import Candidate
 from promptopt.proof import baselines, calls_needed
 from promptopt.store.store import Store
 from promptopt.strategy import Context, Strategy
@@ -42,6 +45,7 @@ class Setup:
         cache: ``on``, or ``off`` to use only outcomes that this study has paid for.
         prices: What tokens cost, by backend address.
         min_valid: Pause when less than this share of calls brings an answer.
+        objective: What the search maximises and the final chooses by.
     """
 
     task: Task
@@ -56,6 +60,7 @@ class Setup:
     rules: Rules = Rules()
     jury: Jury | None = None
     encoder: Encoder = HashEncoder()
+    objective: Objective = Objective()
 
     def __post_init__(self) -> None:
         if self.budget.evaluations is None:
@@ -75,6 +80,11 @@ class Setup:
             raise ConfigError(
                 f"The strategy {self.strategy.name} needs a metric and task {self.task.name} has none; take one that "
                 "learns from comparisons, such as dts with --judge human, or give a metric."
+            )
+        if self.objective.length_penalty and not self.is_scored:
+            raise ConfigError(
+                f"length_penalty = {self.objective.length_penalty:g} is taken off scores, which task {self.task.name} "
+                "has not, being without a metric; leave it out."
             )
         if not self.task.dataset.search:
             raise ConfigError(f"task {self.task.name}: there are no training examples to search on.")
@@ -97,6 +107,12 @@ class Setup:
         task, free = self.task, frozenset(candidate.id for candidate in baselines(self.task).values())
         rows, pool = task.dataset.search, task.dataset.pool
         return Guards(self.rules, task.seeds, task.fields, rows, pool, task.description, free)
+
+    def priced(self, candidates: Sequence[Candidate], evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+        """Return the evaluations of these candidates as the search is told them, by the objective."""
+        if not self.objective.length_penalty:
+            return tuple(evaluations)
+        return self.objective.priced(evaluations, [self.task.prompt_tokens(c.prompt) for c in candidates])
 
     @property
     def is_scored(self) -> bool:

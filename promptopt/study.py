@@ -5,7 +5,7 @@ Whatever stops it, a cap, a failing model, Ctrl-C or a kill, the same command go
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +19,7 @@ from promptopt.health import Health, TooManyFailuresError
 from promptopt.journal import Journal
 from promptopt.judge import JudgeRefusedError, LabelsMissingError
 from promptopt.ledger import BudgetSpentError, Ledger
+from promptopt.objective import shorter_first
 from promptopt.prompt import Candidate
 from promptopt.proof import Proof, baselines, prove
 from promptopt.result import Cause, Progress, Result, cached_share
@@ -198,7 +199,7 @@ class Study:
         known = {candidate.id for candidate in entrants.values()}
         fresh = [candidate for candidate in self._ranking if candidate.id not in known][:FINALISTS]
         entrants |= {f"finalist {place}": candidate for place, candidate in enumerate(fresh, 1)}
-        return self._drive(prove(entrants, self.setup.task.dataset), self._proof_step)
+        return self._drive(prove(entrants, self.setup.task, self.setup.objective), self._proof_step)
 
     def _drive(self, search: Search[T], step: Callable[[int, Ask[Any]], Any]) -> T:
         """Send a search the answers to what it asks until it returns."""
@@ -223,7 +224,8 @@ class Study:
         for path, inner in asks.items():
             if isinstance(inner, Evaluate):
                 self._tally.take(inner, answers[path])
-                answers[path] = Evaluated(answers[path], self.setup.plan - len(self._tally.consumed))
+                told = self.setup.priced(inner.candidates, answers[path])
+                answers[path] = Evaluated(told, self.setup.plan - len(self._tally.consumed))
             elif isinstance(inner, Compare) and self._judge:
                 for shown, evaluations in self._judge.outputs(path, inner):
                     self._tally.take(shown, evaluations)
@@ -330,6 +332,7 @@ class Study:
             judging=describe(self.store.preferences(self.row.id)),
             p_best=self._recommended.p_best if self._recommended else None,
             unscored=self._n_unscored(proof),
+            objective=self.setup.objective,
             cached_share=cached_share([*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]),
         )
 
@@ -340,10 +343,17 @@ class Study:
         return sum(o.status == "ok" and o.score is None for evaluation in seen for o in evaluation.outcomes)
 
     @property
-    def _ranking(self) -> tuple[Candidate, ...]:
-        """What the search would return, without what a guard refuses."""
-        ranking = self._recommended.ranking if self._recommended else ()
-        return tuple(candidate for candidate in ranking if not self.setup.guards.refusal(candidate.prompt))
+    def _ranking(self) -> Sequence[Candidate]:
+        """What the search would return, without what a guard refuses; of equals the shorter first."""
+        told, seen = self._recommended, self._tally.evaluations
+        if told is None:
+            return ()
+        ranking: Sequence[Candidate] = told.ranking
+        if told.estimates:
+            counts = [seen[candidate.id].n_valid if candidate.id in seen else 0 for candidate in ranking]
+            grounds = list(zip((round(estimate, 9) for estimate in told.estimates), counts, strict=True))
+            ranking = shorter_first(ranking, grounds, self.setup.task.prompt_tokens)
+        return [candidate for candidate in ranking if not self.setup.guards.refusal(candidate.prompt)]
 
     def _tick(self, phase: str, done: int, total: int | None = None) -> None:
         now = time.monotonic()

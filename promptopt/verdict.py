@@ -24,8 +24,29 @@ LEAST_EXAMPLES = 50
 LEAST_SHARE = 0.8
 GOAL = 0.05
 
+KEEP = ": keep your prompt"  # the advice in a verdict; an objective that is not the score alone may advise otherwise
+
 _MOST_CLASSES = 30
 _TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a winner gains on the seed by an objective that is not the score alone.
+
+    Args:
+        objective: What it is, in words.
+        mean: The gain, on the scale of scores.
+        interval: Of it.
+        before: The tokens of the seed.
+        after: Those of the winner.
+    """
+
+    objective: str
+    mean: float
+    interval: Interval
+    before: float
+    after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,7 @@ class Verdict:
         fixed: The ids of the examples on which the winner is better.
         broken: The ids of those on which it is worse.
         tasks: Winner - seed on each task of a suite, by its name; empty of a single task.
+        objective: What the winner gains where a length penalty is asked for; else None, and the score decides.
     """
 
     word: Word
@@ -51,16 +73,28 @@ class Verdict:
     fixed: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     tasks: Mapping[str, PairedDifference] = field(default_factory=dict)
+    objective: Gain | None = None
+
+    @property
+    def is_for_the_winner(self) -> bool:
+        """Whether it is proved that the winner is better, by the objective where there is one."""
+        if self.objective is not None:
+            return self.word != "not measured" and self.objective.interval.low > 0
+        return self.word == "better"
 
     @property
     def is_open(self) -> bool:
         """Whether there were only too few examples to decide, and those do not speak against the winner."""
         answered = self.n_valid >= LEAST_SHARE * self.n
-        return self.word == "not measured" and answered and self.difference is not None and self.difference.mean >= 0
+        gain = self.objective or self.difference
+        return self.word == "not measured" and answered and gain is not None and gain.mean >= 0
 
 
-def choose(evaluations: Sequence[Evaluation]) -> int:
-    """Return the index of the best mean on the examples that all answered; ties go to the earlier: put the seed first.
+def choose(evaluations: Sequence[Evaluation], tokens: Sequence[float] = ()) -> int:
+    """Return the index of the best mean on the examples that all answered.
+
+    A tie goes to the first, which is to be the seed; without it to the shorter one, where it is told how long they are,
+    and of equally long ones to the earlier.
 
     A candidate that answered less than 80 % of what the fullest did is passed over: an answer that does not come is
     missing data here, but a prompt that often gets none is no better prompt.
@@ -70,7 +104,8 @@ def choose(evaluations: Sequence[Evaluation]) -> int:
     shared = {key for key in evaluations[able[0]].scores if all(key in evaluations[i].scores for i in able)}
     means = {i: evaluations[i].on(shared).mean for i in able}
     best = max(means.values())
-    return next(i for i in able if means[i] >= best - _TIE)
+    tied = [i for i in able if means[i] >= best - _TIE]
+    return tied[0] if tied[0] == 0 or not tokens else min(tied, key=lambda i: (tokens[i], i))
 
 
 def judge_verdict(
@@ -91,20 +126,18 @@ def judge_verdict(
     if why := _unmeasured(difference, asked, least, goal):
         return _verdict("not measured", why, difference, seed, winner)
     low, high = difference.interval.low, difference.interval.high
-    size, bounds = abs(difference.mean), _range(difference.interval)
+    size, bounds = abs(difference.mean), span(difference.interval)
     n = f"{difference.n} of {asked}" if difference.n < asked else f"{asked}"
     where = f"{n} held-out examples{_of_tasks(seed)}"
     if low > 0:
-        sentence = f"Better by {_points(size)} points ({level * 100:g} % interval {bounds}) on {where}."
+        sentence = f"Better by {points(size)} points ({level * 100:g} % interval {bounds}) on {where}."
         return _verdict("better", sentence, difference, seed, winner)
     if high < 0:
-        bounds = _range(Interval(-high, -low, level))
-        sentence = (
-            f"Worse by {_points(size)} points ({level * 100:g} % interval {bounds}) on {where}: keep your prompt."
-        )
+        bounds = span(Interval(-high, -low, level))
+        sentence = f"Worse by {points(size)} points ({level * 100:g} % interval {bounds}) on {where}{KEEP}."
         return _verdict("worse", sentence, difference, seed, winner)
     sentence = (
-        f"No reliable improvement: keep your prompt (difference {difference.mean * 100 + 0:+.1f} points, "
+        f"No reliable improvement{KEEP} (difference {difference.mean * 100 + 0:+.1f} points, "
         f"interval {bounds}, n = {n}{_of_tasks(seed)})."
     )
     return _verdict("no reliable improvement", sentence, difference, seed, winner)
@@ -188,7 +221,7 @@ def _unmeasured(difference: PairedDifference, asked: int, least: int, goal: floa
     if difference.n < least:
         return (
             f"Not measured: {difference.n} held-out examples are too few (difference {difference.mean * 100 + 0:+.1f} "
-            f"points, interval {_range(difference.interval)}); {_need(difference, goal)}."
+            f"points, interval {span(difference.interval)}); {_need(difference, goal)}."
         )
     return None
 
@@ -198,14 +231,15 @@ def _need(difference: PairedDifference, goal: float) -> str:
     discordance = (difference.wins + difference.losses + 2) / (difference.n + 2) if difference.n else 0.2
     n = needed_examples(min(1.0, discordance), goal)
     n = round(n, 2 - len(str(n)))  # two digits: the third would pretend to be known
-    return f"about {n:,} examples would be needed to see a difference of {_points(goal)} points"
+    return f"about {n:,} examples would be needed to see a difference of {points(goal)} points"
 
 
-def _range(interval: Interval) -> str:
-    return f"{_points(interval.low)} to {_points(interval.high)}"
+def span(interval: Interval) -> str:
+    """Return an interval in points."""
+    return f"{points(interval.low)} to {points(interval.high)}"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
     """Return a share in points: whole ones, but a small one keeps a digit, so that no bound reads 0 that is not."""
     points = share * 100 if abs(share) > 1e-6 else 0.0
     rounded = round(points) if abs(points) >= 9.5 else round(points, 1)

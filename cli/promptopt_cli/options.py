@@ -74,6 +74,9 @@ Embed = Annotated[
 MinValid = Annotated[
     float | None, typer.Option("--min-valid", help="Pause when less than this share of calls brings an answer [0.9].")
 ]
+LengthPenalty = Annotated[
+    float | None, typer.Option("--length-penalty", help="Points of score that 100 tokens of a prompt take off [0].")
+]
 Parts = Annotated[list[str] | None, typer.Option("--part", help="A part of the prompt that may change [all].")]
 Name = Annotated[str | None, typer.Option("--study", help="The study's name in the store [made from the task].")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The seed of every random choice [0].")]

@@ -175,8 +175,11 @@ def _final(data: Mapping[str, Any]) -> "Table":
 
     table = Table(box=None, pad_edge=False)
     table.add_column("the final")
+    penalised = data.get("objective", "score") != "score"  # a summary that an older release stored names none
     for column in ("dev", "95 % interval", "valid of n", "test", "tokens read a call"):
         table.add_column(column, justify="right")
+    if penalised:
+        table.add_column("objective", justify="right")
     test = data["test"]
     for finalist in data["finalists"]:
         role, dev = finalist["role"], finalist["dev"]
@@ -188,6 +191,7 @@ def _final(data: Mapping[str, Any]) -> "Table":
             f"{dev['n_valid']} of {dev['n']}",
             _mean(held) if held else "",
             f"{dev['prompt_tokens']:.0f}",
+            *([f"{finalist['objective']:.3f}"] if penalised else []),
         )
     return table
 

@@ -38,7 +38,7 @@ class Entry:
     @property
     def missed(self) -> tuple[str, ...]:
         """The ids of the examples that it got wrong."""
-        return tuple(example_id for example_id, score in self.evaluation.scores.items() if score < 1)
+        return tuple(o.example_id for o in self.evaluation.outcomes if o.score is not None and o.score < 1)
 
 
 def best_last(history: Iterable[S], top: int, threshold: float) -> list[S]:

@@ -51,13 +51,13 @@ class Objective:
         if not valid:
             return 0.0
         if self.is_mean:
-            return 100 * _mean([outcome.score or 0.0 for outcome in valid])
+            return 100 * _mean([outcome.value or 0.0 for outcome in valid])
         return 100 * self._balanced_accuracy(valid) + self.entropy * self._entropy(valid)
 
     def _balanced_accuracy(self, outcomes: Sequence[Outcome]) -> float:
         by_target: dict[str, list[float]] = defaultdict(list)
         for outcome in outcomes:
-            by_target[self.targets[outcome.example_id]].append(outcome.score or 0.0)
+            by_target[self.targets[outcome.example_id]].append(outcome.value or 0.0)
         return _mean([_mean(scores) for scores in by_target.values()])
 
     def _entropy(self, outcomes: Sequence[Outcome]) -> float:

@@ -60,6 +60,7 @@ def optimize(
     store: o.StoreOption = None,
     cache: o.Cache = None,
     min_valid: o.MinValid = None,
+    length_penalty: o.LengthPenalty = None,
     guard: o.Guard = None,
     judge: o.Judge = None,
     criteria: o.Criteria = None,
@@ -100,7 +101,9 @@ def optimize(
     spec = o.with_budget(
         spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
     )
-    spec = o.with_study(spec, name=study, seed=seed, store=store, cache=cache, min_valid=min_valid)
+    spec = o.with_study(
+        spec, name=study, seed=seed, store=store, cache=cache, min_valid=min_valid, length_penalty=length_penalty
+    )
     spec = o.with_guards(spec, guard)
     if estimate:
         _estimate(spec, as_json=as_json)
