@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from promptopt import plugins
+from promptopt.agreement import GradeAudit
 from promptopt.ask import Evaluate
 from promptopt.budget import Budget
 from promptopt.config import (
@@ -25,7 +26,6 @@ from promptopt.config import (
 )
 from promptopt.errors import ConfigError, StudyError, UnknownNameError
 from promptopt.evaluation import Evaluation
-from promptopt.evaluator import Evaluator
 from promptopt.example import Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
@@ -33,7 +33,7 @@ from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.prompt import Candidate
 from promptopt.result import Progress, Result, evaluation_json
-from promptopt.setup import Setup
+from promptopt.setup import Setup, open_evaluator
 from promptopt.statistics import macro_interval
 from promptopt.store.rows import AskRow
 from promptopt.store.store import Store
@@ -45,6 +45,7 @@ from promptopt.verdict import LEAST_EXAMPLES, per_class
 Data = str | Path | Sequence[Mapping[str, Any]]
 
 FEW_TEST = 100
+OF_A_TASK = ("prompt", "metric", "rubric", "levels", "columns")
 OF_THE_SUITE = ("name", "max_tokens", "temperature", "scoring", "mode")  # settings that hold for all its tasks
 
 
@@ -53,6 +54,8 @@ class Options(TypedDict, total=False):
 
     prompt: str
     metric: Any
+    rubric: str
+    levels: Sequence[str]
     columns: Mapping[str, str]
     model: str
     optimizer: str
@@ -131,13 +134,14 @@ def preview(study: Study) -> dict[str, Any]:
     """Return what a study will take at most, before anything is spent."""
     setup = study.setup
     estimate = setup.strategy.estimate(setup.context)
-    proof = setup.proof_calls
+    proof, judged = setup.proof_calls, setup.judge_calls * estimate.evaluations
     price = setup.prices.get(setup.task_model.address)
     return {
         "search_evaluations": estimate.evaluations,
         "optimizer_calls": estimate.writes,
+        "judge_calls": judged,
         "proof_calls": proof,
-        "calls": estimate.evaluations + estimate.writes + proof,
+        "calls": estimate.evaluations + estimate.writes + judged + proof,
         "usd": _estimated_usd(setup, estimate.evaluations + proof) if price else None,
         "notes": _notes(setup),
     }
@@ -222,6 +226,7 @@ class Measured:
     split: Split
     candidate: Candidate
     evaluation: Evaluation
+    grades: GradeAudit | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures, the classes and the outcomes as plain data."""
@@ -245,6 +250,7 @@ class Measured:
             **figures,
             **interval,
             "classes": [asdict(figure) for figure in classes],
+            "judging": {"grades": asdict(self.grades)} if self.grades else {},
             "outcomes": rows,
         }
 
@@ -286,7 +292,7 @@ def evaluate(
         digest = content_hash(identity_of(spec, setup))
         row = study_row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup, is_evaluation=True)
         ledger = Ledger(spec.budget, store.spend(row.id), setup.prices, Health(spec.min_valid))
-        evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=row.id)
+        evaluator = open_evaluator(setup, store, ledger, row.id)
         begun = time.monotonic()
 
         def tick(done: int, total: int) -> None:
@@ -307,7 +313,8 @@ def evaluate(
         finally:
             store.charge(row.id, ledger.lost)
         store.update_study(row.id, state="finished")
-        return Measured(task, split, candidate, evaluation)
+        grades = evaluator.grader.audit(task.rubrics) if evaluator.grader else None
+        return Measured(task, split, candidate, evaluation, grades)
 
 
 def _refuse_strange(data: Data | Task, options: Options) -> None:
@@ -315,7 +322,7 @@ def _refuse_strange(data: Data | Task, options: Options) -> None:
     for name in options:
         if name not in Options.__annotations__:
             raise UnknownNameError("option of optimize", name, Options.__annotations__)
-        if isinstance(data, Task) and name in ("prompt", "metric", "columns"):
+        if isinstance(data, Task) and name in OF_A_TASK:
             raise ConfigError(f"{name}: a Task brings its own; change the Task, or give the data instead of it.")
     for name in ("model", "strategy", "profile", "then", "store"):
         if not isinstance(value := options.get(name, ""), str):
@@ -339,6 +346,8 @@ def _spec_of(data: Data | Task, options: Options) -> StudySpec:
             data=str(data) if isinstance(data, str | Path) else "",
             prompt=options.get("prompt"),
             metric=metric if isinstance(metric, str) else None,
+            rubric=options.get("rubric"),
+            levels=tuple(options.get("levels", ())),
             columns=options.get("columns", {}),
         ),
         model=ModelSpec(

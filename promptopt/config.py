@@ -31,6 +31,8 @@ class TaskSpec:
         data: A ready task's name, a folder, or a JSONL or CSV file.
         prompt: The seed prompt as text, or the path of a text or JSON messages file; the task's own if left out.
         metric: A metric's name; the task's own, or one that fits the targets, if left out.
+        rubric: What makes an answer good, for the metric ``rubric``: text, or the path of a text file.
+        levels: The levels of that rubric, the worst first; how far it is met, in five levels, if left out.
         columns: Which column is which, such as ``{"target": "label", "input": "text"}``.
         max_tokens: The most tokens of an answer.
         temperature: Of the task model; 0, greedy, if left out.
@@ -54,6 +56,8 @@ class TaskSpec:
     name: str | None = None
     description: str | None = None
     tasks: tuple[str, ...] = ()
+    rubric: str | None = None
+    levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data and self.tasks:
@@ -84,7 +88,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class JudgeSpec:
-    """Who says which of two answers is better, for strategies that compare.
+    """Who says which of two answers is better, for strategies that compare; and who grades answers by a rubric.
 
     Args:
         by: Any of ``human``, ``metric`` and the address of a judge model; the metric if left out.
@@ -253,7 +257,8 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "data": "text", "prompt": "text", "metric": "text", "columns": "a table of texts",
         "max_tokens": "a whole number", "temperature": "a number", "scoring": "text",
         "mode": "text", "editable": "a list of texts",
-        "name": "text", "description": "text", "tasks": "a list of texts",
+        "name": "text", "description": "text", "tasks": "a list of texts", "rubric": "text",
+        "levels": "a list of texts",
     },
     "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]",
               "optimizer_price": "two numbers such as [0.15, 0.6]", "embed": "text"},

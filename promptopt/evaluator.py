@@ -16,9 +16,12 @@ from promptopt.errors import ConfigError, MetricError, ReplayError
 from promptopt.evaluation import Evaluation, Outcome, Status
 from promptopt.example import Example
 from promptopt.garbage import seldom_collected
+from promptopt.grader import UNREAD, Grader, Work
 from promptopt.ids import content_hash
 from promptopt.ledger import Ledger
 from promptopt.metric import NO_METRIC, SHOWN, score_by
+from promptopt.metric import NO_METRIC
+from promptopt.metrics.rubric import Rubric
 from promptopt.prompt import Prompt
 from promptopt.sheet import Form, Pair, Sheet
 from promptopt.store.buffer import OutcomeBuffer
@@ -55,10 +58,16 @@ class Evaluator:
         self.ledger = ledger
         self.study_id = study_id
         self.cache = cache
+        self.grader: Grader | None = None
+        self.metric_key = task.metric.key
         self._model_key = backend.model_key
         self._forms: dict[tuple[str, str], Form] = {}
         self._scored: set[str] = set()  # examples, since they were last noted
         self._faults: dict[str, str] = {}  # likewise, with what the metric says
+
+    def grade_with(self, grader: Grader) -> None:
+        """Have the outputs of tasks whose metric is a rubric graded; scores are then the judge's too."""
+        self.grader, self.metric_key = grader, content_hash(self.task.metric.key, grader.key)
 
     @seldom_collected()
     def answer(self, asks: Mapping[str, Evaluate], on_tick: Tick | None = None) -> dict[str, tuple[Evaluation, ...]]:
@@ -90,6 +99,8 @@ class Evaluator:
         finally:
             buffer.flush()
         self._take_first_ones(asks, sheet, buffer.dropped)
+        if self.grader:
+            self._grade(asks, sheet, on_tick)
         for twin, first in twins:
             sheet.put(twin, sheet[first])
         for path, ask in asks.items():
@@ -103,7 +114,7 @@ class Evaluator:
         Raises:
             ReplayError: The prompts render to other requests than when it was answered.
         """
-        found = self.store.consumed_outcomes(self.study_id, path, self.task.metric.key)
+        found = self.store.consumed_outcomes(self.study_id, path, self.metric_key)
         sheet = Sheet({path: ask})
         for pair in self.pairs(ask, path):
             outcome = found.get(pair.key) or found.get(self._failed_key(pair))
@@ -151,6 +162,7 @@ class Evaluator:
         """Write down what the store knows of these pairs, and return the others."""
         stored = self.store.recall([pair.key for pair in batch], self.task.metric.key)
         self._scored |= {outcome.example_id for outcome in stored.values() if outcome.score is not None}
+        stored = self.store.recall([pair.key for pair in batch], self.metric_key)
         fresh, unknown = [], []
         for pair in batch:
             outcome = stored.get(pair.key)
@@ -197,9 +209,43 @@ class Evaluator:
             for pair in self.pairs(ask, path)
             if (outcome := sheet[pair]) and (outcome.status == "failed" or pair.key in dropped)
         }
-        kept = self.store.recall(list(doubtful), self.task.metric.key, failed=True)
+        kept = self.store.recall(list(doubtful), self.metric_key, failed=True)
         for key, outcome in kept.items():
             sheet.put(doubtful[key], outcome)
+
+    def _grade(self, asks: Mapping[str, Evaluate], sheet: Sheet, on_tick: Tick | None) -> None:
+        """Have a judge grade what came and is for a judge to grade; what it is not heard on is missing, and no zero."""
+        works = [
+            (pair, Work(pair.key, pair.example, outcome.output, pair.form.task.metric))
+            for path, ask in asks.items()
+            for pair in self.pairs(ask, path)
+            if pair in sheet
+            and (outcome := sheet[pair]).score is None
+            and isinstance(pair.form.task.metric, Rubric)
+            and _is_scored(outcome.status, pair.form.task)
+        ]
+        if not works or self.grader is None:
+            return
+        scores, unread = [], []
+        before = sheet.n - len(works)
+
+        def tick(share: float) -> None:
+            if on_tick:
+                on_tick(before + round(share * len(works)), sheet.n)
+
+        graded = self.grader.grade([work for _, work in works], tick)
+        for (pair, _), (_, score) in zip(works, graded, strict=True):
+            outcome = sheet[pair]
+            if score is not None:
+                scores.append(ScoreRow(pair.key, self.metric_key, score.value, score.feedback))
+                sheet.put(pair, replace(outcome, score=score.value, feedback=score.feedback))
+                continue
+            # The answer is paid and stays known; what fails is this study's attempt to have it graded.
+            reply = Reply("failed", outcome.output, error=UNREAD)
+            unread.append(replace(self._row(pair, reply), study_id=None))
+            sheet.put(pair, replace(outcome, status="failed", feedback=UNREAD))
+        self.store.add_outcomes(unread, scores, [])
+        self._take_first_ones(asks, sheet, frozenset())
 
     def _request(self, pair: Pair) -> Request:
         task, template = pair.form.task, pair.form.template
@@ -258,6 +304,16 @@ class Evaluator:
         scored, faults = self._scored, self._faults
         self._scored, self._faults = set(), {}
         self.ledger.health.note_scores(scored, faults, next(reversed(faults.values()), ""))
+        task = self.task.member(example.task)
+        if not _is_scored(status, task) or task.metric.name == NO_METRIC or isinstance(task.metric, Rubric):
+            return None
+        score = task.metric.score(output, example)
+        if not 0 <= score.value <= 1:  # also true of NaN
+            raise MetricError(
+                f"the metric {task.metric.name} gave {score.value} for example {example.id[:8]}, which is not "
+                "from 0 to 1; scale it."
+            )
+        return ScoreRow(key, self.metric_key, score.value, score.feedback)
 
     def _stored_key(self, pair: Pair, outcome: Outcome) -> str:
         return pair.key if outcome.status != "failed" else self._failed_key(pair)
@@ -282,6 +338,11 @@ def _check_scoring(task: Task, backend: Backend) -> None:
         )
     if scoring != "generate" and scoring not in backend.abilities:
         raise ConfigError(f"{backend.address} cannot do scoring = {scoring}; use scoring = generate.")
+
+
+def _is_scored(status: Status, task: Task) -> bool:
+    """Whether an answer that came so may have a score."""
+    return status == "ok" or (status == "truncated" and task.decoding.score_truncated)
 
 
 def _room(task: Task) -> int:

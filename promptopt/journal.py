@@ -150,7 +150,7 @@ class Journal:
         )
 
     def _metric_key(self, ask: Ask[Any]) -> str | None:
-        return self._services.evaluator.task.metric.key if isinstance(ask, Evaluate) else None
+        return self._services.evaluator.metric_key if isinstance(ask, Evaluate) else None
 
 
 def _row(number: int, path: str, ask: Ask[Any]) -> AskRow:

@@ -159,7 +159,7 @@ class Judge:
         answers = self._evaluator.answer(asks, on_tick)
         for key, evaluations in answers.items():
             digest = content_hash([[o.status, o.output] for e in evaluations for o in e.outcomes])
-            self._store.answer_ask(self._study_id, key, digest, self._evaluator.task.metric.key)
+            self._store.answer_ask(self._study_id, key, digest, self._evaluator.metric_key)
         outcomes = [o for evaluations in answers.values() for e in evaluations for o in e.outcomes]
         sides = [(candidate, duel.example) for duel in ask.duels for candidate in (duel.left, duel.right)]
         silent = {

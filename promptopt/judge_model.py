@@ -92,9 +92,9 @@ class JudgeModel:
         """Return the request; the judge sees the input, the answers and what counts, and never the prompts."""
         shown = (pair.right, pair.left) if is_turned else (pair.left, pair.right)
         intro, counts, question = QUESTION
-        inputs = "\n".join(f"{name}: {value}" for name, value in pair.example.inputs.items())
+        inputs = listed_inputs(pair.example)
         blocks = [f"{intro}\n{counts} {self._criteria}" if self._criteria else intro, f"Input\n{inputs}"]
-        blocks += [f"Answer {letter}\n{_cut(text)}" for letter, text in zip(LETTERS, shown, strict=True)]
+        blocks += [f"Answer {letter}\n{cut(text)}" for letter, text in zip(LETTERS, shown, strict=True)]
         messages = (Message("user", "\n\n".join([*blocks, question])),)
         abilities = self.backend.abilities
         likelihood, bound = "likelihood" in abilities, "choice" in abilities
@@ -137,11 +137,21 @@ def _sign(odds: float) -> Verdict:
 
 def _read(reply: Reply) -> Verdict:
     """Return what a reply says in words, A for left; anything but one of the letters is no vote."""
+    letter = named_letter(reply, LETTERS)
+    return "skip" if letter is None else "left" if letter == LETTERS[0] else "right"
+
+
+def named_letter(reply: Reply, letters: Sequence[str]) -> str | None:
+    """Return the letter that a reply consists of, but for marks around it; None if it says anything else."""
     text = reply.text.strip().strip(".:)(*\"'`").strip()
-    if reply.status not in ("ok", "truncated") or text not in LETTERS:
-        return "skip"
-    return "left" if text == LETTERS[0] else "right"
+    return text if reply.status in ("ok", "truncated") and text in (*letters,) else None
 
 
-def _cut(text: str) -> str:
+def listed_inputs(example: Example) -> str:
+    """Return the inputs of an example as a judge reads them."""
+    return "\n".join(f"{name}: {value}" for name, value in example.inputs.items())
+
+
+def cut(text: str) -> str:
+    """Return a text as a judge reads it: no more of it than leaves room for the rest."""
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " [cut]"

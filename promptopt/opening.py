@@ -56,8 +56,10 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     optimizer = model
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
         optimizer = _opened(stack, spec.model.optimizer, task, {}, download)
-    jury = _jury(stack, spec, task, download) if "compare" in strategy.needs else None
-    prices = _prices(spec, model, optimizer, jury)
+    compares = "compare" in strategy.needs
+    judge = _judge(stack, spec, task, model, download) if compares or task.rubrics else None
+    jury = _jury(spec, task, judge) if compares else None
+    prices = _prices(spec, model, optimizer, judge)
     return Setup(
         task,
         strategy,
@@ -72,6 +74,7 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
         jury,
         _encoder(stack, spec.model.embed),
         Objective(spec.length_penalty),
+        judge,
     )
 
 
@@ -85,17 +88,25 @@ def _strategy(spec: StrategySpec) -> Strategy:
     return Then(configure(spec.name, spec.profile, now), second, spec.share)
 
 
-def _jury(stack: ExitStack, spec: StudySpec, task: Task, download: Download | None) -> Jury | None:
+def _judge(stack: ExitStack, spec: StudySpec, task: Task, model: Backend, download: Download | None) -> Backend | None:
+    """Return the judge model, which may be the task model; None where none is named."""
+    address = spec.judge.model
+    if address is None:
+        return None
+    if address == spec.model.task and not spec.judge.options:
+        return model
+    if address.startswith("embedded:"):
+        embedded_file(address.removeprefix("embedded:"), download)
+    return _opened(stack, address, task, spec.judge.options, download)
+
+
+def _jury(spec: StudySpec, task: Task, model: Backend | None) -> Jury | None:
     """Return who compares answers; None where nobody can."""
     by = spec.judge.by or (("metric",) if task.metric.name != NO_METRIC else ())
     if not by:
         return None
     if "metric" in by and task.metric.name == NO_METRIC:
         raise ConfigError("judge: metric, but this task has none; let people (human) or a model's address judge.")
-    address = spec.judge.model
-    if address and address.startswith("embedded:"):
-        embedded_file(address.removeprefix("embedded:"), download)
-    model = _opened(stack, address, task, spec.judge.options, download) if address else None
     return Jury("human" in by, "metric" in by, model, spec.judge.criteria or task.description)
 
 
@@ -115,10 +126,10 @@ def _encoder(stack: ExitStack, name: str) -> Encoder:
     return EndpointEncoder(backend)
 
 
-def _prices(spec: StudySpec, model: Backend, optimizer: Backend, jury: Jury | None) -> dict[str, Prices]:
+def _prices(spec: StudySpec, model: Backend, optimizer: Backend, judge: Backend | None) -> dict[str, Prices]:
     """Return what each model costs: the user's own figures, else those of litellm's price list."""
-    judge = {jury.model.address: None} if jury and jury.model else {}
-    given = judge | {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
+    unpriced = {judge.address: None} if judge else {}
+    given = unpriced | {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
     known = {address: Prices(*price) if price else find_prices(address) for address, price in given.items()}
     for address, price in known.items():
         if spec.budget.usd is not None and price is None and not address.startswith(OWN_MACHINE):
@@ -215,6 +226,7 @@ def identity_of(spec: StudySpec, setup: Setup) -> dict[str, Any]:
         "guards": asdict(spec.guards),
         "seed": spec.seed,
         **({"length penalty": spec.length_penalty} if spec.length_penalty else {}),
+        **({"judge model": setup.judge_model.model_key} if task.rubrics and setup.judge_model else {}),
         **({"judges": _judges(setup.jury)} if setup.jury else {}),
         **({"embedding": setup.encoder.key} if "embed" in setup.strategy.needs else {}),
     }

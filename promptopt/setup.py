@@ -11,6 +11,7 @@ from promptopt.embedder import Embedder, Encoder, HashEncoder
 from promptopt.errors import ConfigError
 from promptopt.evaluation import Evaluation
 from promptopt.evaluator import CacheMode, Evaluator
+from promptopt.grader import CALLS, Grader
 from promptopt.guards import Guards, Rules
 from promptopt.health import LEAST_VALID
 from promptopt.journal import Services
@@ -46,6 +47,7 @@ class Setup:
         prices: What tokens cost, by backend address.
         min_valid: Pause when less than this share of calls brings an answer.
         objective: What the search maximises and the final chooses by.
+        judge_model: The model that grades outputs where a task's metric is a rubric.
     """
 
     task: Task
@@ -61,6 +63,7 @@ class Setup:
     jury: Jury | None = None
     encoder: Encoder = HashEncoder()
     objective: Objective = Objective()
+    judge_model: Backend | None = None
 
     def __post_init__(self) -> None:
         if self.budget.evaluations is None:
@@ -81,6 +84,11 @@ class Setup:
                 f"The strategy {self.strategy.name} needs a metric and task {self.task.name} has none; take one that "
                 "learns from comparisons, such as dts with --judge human, or give a metric."
             )
+        if self.task.rubrics and self.judge_model is None:
+            raise ConfigError(
+                f"The metric of task {self.task.name} is a rubric, which a judge model has to grade by; name one with "
+                "--judge, such as --judge http://HOST/v1#NAME."
+            )
         if self.objective.length_penalty and not self.is_scored:
             raise ConfigError(
                 f"length_penalty = {self.objective.length_penalty:g} is taken off scores, which task {self.task.name} "
@@ -99,7 +107,20 @@ class Setup:
         """How many calls the proof makes at most."""
         if not self.is_scored:
             return duel_calls(self.task.dataset, by_model=self.jury is not None and self.jury.model is not None)
-        return calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
+        calls = calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
+        return calls * (1 + CALLS) if self.task.rubrics else calls
+
+    @property
+    def judge_calls(self) -> int:
+        """How many calls of the judge model an evaluation of the search takes at most."""
+        return (CALLS + bool(self.remarked)) if self.task.rubrics else 0
+
+    @cached_property
+    def remarked(self) -> frozenset[str]:
+        """The ids of the examples on which a judge's remarks are read: the training rows of searches that write."""
+        if not self.task.rubrics or not self.strategy.estimate(self.context).writes:
+            return frozenset()
+        return frozenset(example.id for example in self.task.dataset.train)
 
     @cached_property
     def guards(self) -> Guards:
@@ -140,10 +161,18 @@ class Setup:
         )
 
 
+def open_evaluator(setup: Setup, store: Store, ledger: Ledger, study_id: int) -> Evaluator:
+    """Return who scores prompts in a study, with who grades outputs if a rubric wants it."""
+    evaluator = Evaluator(setup.task, setup.task_model, store, ledger, study_id=study_id, cache=setup.cache)
+    if setup.task.rubrics and setup.judge_model:
+        evaluator.grade_with(Grader(setup.judge_model, store, ledger, study_id=study_id, remarked=setup.remarked))
+    return evaluator
+
+
 def open_services(setup: Setup, store: Store, ledger: Ledger, study_id: int) -> Services:
     """Return who answers the asks of a study."""
-    task, optimizer, jury = setup.task, setup.optimizer_model, setup.jury
-    evaluator = Evaluator(task, setup.task_model, store, ledger, study_id=study_id, cache=setup.cache)
+    optimizer, jury = setup.optimizer_model, setup.jury
+    evaluator = open_evaluator(setup, store, ledger, study_id)
     writer = Writer(optimizer, store, ledger, study_id=study_id, seed=setup.seed) if optimizer else None
     judge = Judge(jury, evaluator, store, ledger, study_id=study_id, guards=setup.guards) if jury else None
     return Services(evaluator, writer, setup.guards, judge, Embedder(setup.encoder, store, ledger))

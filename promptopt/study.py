@@ -149,6 +149,7 @@ class Study:
         self._first_spend = spent
         services = open_services(self.setup, self.store, self._ledger, self.row.id)
         self._judge = services.judge
+        self._grader = services.evaluator.grader
         self._journal = Journal(self.store, self.row.id, services)
         told = self.row.summary if self._is_closed else {}
         self._end: dict[str, Any] = {name: told.get(name) for name in END} if "search_end" in told else {}
@@ -330,6 +331,7 @@ class Study:
             test_use=self._test_use,
             earlier=self._journal.round.verdicts,
             judging=describe(self.store.preferences(self.row.id)),
+            judging=self._judging(),
             p_best=self._recommended.p_best if self._recommended else None,
             unscored=self._n_unscored(proof),
             objective=self.setup.objective,
@@ -341,6 +343,10 @@ class Study:
             return 0
         seen = [*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]
         return sum(o.status == "ok" and o.score is None for evaluation in seen for o in evaluation.outcomes)
+    def _judging(self) -> dict[str, Any]:
+        """Return what judges said and how far they can be trusted."""
+        audit = self._grader.audit(self.setup.task.rubrics) if self._grader else None
+        return describe(self.store.preferences(self.row.id)) | ({"grades": asdict(audit)} if audit else {})
 
     @property
     def _ranking(self) -> Sequence[Candidate]:

@@ -12,6 +12,7 @@ from promptopt.errors import ConfigError, DataError
 from promptopt.example import SPLITS, Dataset
 from promptopt.layout import Message, Template, unknown_slots
 from promptopt.metric import Metric
+from promptopt.metrics.rubric import Rubric
 from promptopt.prompt import PARTS, Prompt
 
 
@@ -75,6 +76,11 @@ class Task:
     def members(self) -> "tuple[Task, ...]":
         """The tasks of a suite; of a single task, itself."""
         return (self,)
+
+    @cached_property
+    def rubrics(self) -> tuple[Rubric, ...]:
+        """The rubrics by which a judge model has to grade outputs; of most tasks none."""
+        return tuple(task.metric for task in self.members if isinstance(task.metric, Rubric))
 
     def member(self, name: str) -> "Task":  # noqa: ARG002  # a single task has one member, whatever its name
         """Return the task that an example belongs to, by ``Example.task``."""

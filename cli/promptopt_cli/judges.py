@@ -8,8 +8,10 @@ WHO = {"human": "people", "model": "the judge model", "metric": "the metric", "o
 
 def describe_judges(data: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a result says of its judges; nothing where nobody compared."""
-    told = data.get("judging")
-    if not told:
+    told = data.get("judging") or {}
+    if "grades" in told:
+        yield from _describe_grades(told["grades"])
+    if "verdicts" not in told:
         return
     counts = ", ".join(f"{n} by {WHO[source]}" for source, n in told["verdicts"].items())
     best = f"; the best is the best of all compared with probability {data['p_best']:.2f}" if data["p_best"] else ""
@@ -31,6 +33,23 @@ def describe_judges(data: Mapping[str, Any]) -> Iterator[str]:
         )
         others = f"; agrees with others on {_share(person['agreement'])}" if person["shared"] else ""
         yield f"person    {person['labeller']}: {person['n']} verdicts, left in {_share(person['left'])}{again}{others}"
+
+
+def _describe_grades(audit: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"\njudge     {audit['judge']} graded {audit['n']} outputs: unreadable {_share(audit['unread'])}; its two "
+        f"readings differ by {_points(audit['gap'])}"
+    )
+    longer = audit["longer"]
+    length = "unknown" if longer is None else f"{longer:+.2f}"
+    yield (
+        f"          {_points(audit['first_place'])} higher where the best level stands first; rank correlation with "
+        f"length {length}; no person has checked it"
+    )
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} points"
 
 
 def _share(value: float | None) -> str:

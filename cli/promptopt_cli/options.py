@@ -13,6 +13,7 @@ import typer
 from promptopt.budget import Budget
 from promptopt.config import DEFAULT_STORE, StrategySpec, StudySpec, TaskSpec, read_guards, read_spec
 from promptopt.errors import ConfigError
+from promptopt.metrics.rubric import RUBRIC
 
 COMPARING = "dts"  # the default strategy where answers are compared
 
@@ -27,6 +28,12 @@ PromptText = Annotated[
     str | None, typer.Option("--prompt", help="The seed prompt: text with {fields} or none, or a .txt or .json file.")
 ]
 MetricName = Annotated[str | None, typer.Option("--metric", help="How outputs are scored; guessed from the targets.")]
+RubricText = Annotated[
+    str | None, typer.Option("--rubric", help="What makes an answer good, graded by the --judge model: text or a file.")
+]
+Levels = Annotated[
+    list[str] | None, typer.Option("--level", help="A level of the rubric, the worst first; may be repeated.")
+]
 Columns = Annotated[
     list[str] | None, typer.Option("--column", help="Which column is which, e.g. target=label; may be repeated.")
 ]
@@ -63,7 +70,7 @@ Scoring = Annotated[
 Mode = Annotated[str | None, typer.Option("--mode", help="chat or completion layouts for the seed prompt.")]
 Judge = Annotated[
     list[str] | None,
-    typer.Option("--judge", help="Who compares answers: human, metric or a model's address; may be repeated."),
+    typer.Option("--judge", help="Who compares or grades answers: human, metric or a model's address; repeatable."),
 ]
 Criteria = Annotated[
     str | None, typer.Option("--criteria", help="What makes an answer good, for judges [the task's description].")
@@ -145,8 +152,12 @@ def with_strategy(spec: StudySpec, settings: Sequence[str] | None, **changes: An
 
 
 def with_judge(spec: StudySpec, by: Sequence[str] | None, criteria: str | None) -> StudySpec:
-    """Return the spec with other judges; None changes nothing. With them the default strategy is one that compares."""
-    if by and spec.strategy == StrategySpec():
+    """Return the spec with other judges; None changes nothing.
+
+    With them the default strategy is one that compares, unless they are there to grade by a rubric.
+    """
+    grades = spec.task.metric == RUBRIC or spec.task.rubric or spec.task.levels
+    if by and not grades and spec.strategy == StrategySpec():
         spec = replace(spec, strategy=StrategySpec(COMPARING))
     given = _given({"by": tuple(by) if by else None, "criteria": criteria})
     return replace(spec, judge=replace(spec.judge, **given))

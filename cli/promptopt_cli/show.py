@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WORD_STYLE = {"better": "bold green", "worse": "bold red", "not measured": "bold yellow"}
 MAX_EFFECTS = 8
 SHOWN_ERRORS = 8
+ROLES = ("optimizer", "judge")  # of models that a search calls besides the task model
 SETTING_COLUMNS = ("setting", "default", "type", "meaning")
 
 
@@ -59,10 +60,10 @@ def preview(study: "Study", data: Mapping[str, Any], *, stored: bool = True) -> 
     )
     out.print(f"  inputs    {', '.join(setup.task.fields)}")
     out.print(f"  model     {setup.task_model.address}    strategy {setup.strategy.name}    seed {setup.seed}")
-    writes = f" + {data['optimizer_calls']} by the optimizer model" if data["optimizer_calls"] else ""
+    others = "".join(f" + {data[f'{role}_calls']} by the {role} model" for role in ROLES if data[f"{role}_calls"])
     money = f", about ${data['usd']:.2f}" if data["usd"] is not None else ""
     out.print(
-        f"  calls     at most {data['search_evaluations']} to search{writes} + {data['proof_calls']} to prove it{money}"
+        f"  calls     at most {data['search_evaluations']} to search{others} + {data['proof_calls']} to prove it{money}"
     )
     for note in data["notes"]:
         out.print(f"  note      {note}", style="yellow")
@@ -350,6 +351,8 @@ def measured(data: Mapping[str, Any]) -> None:
         table(data["classes"], ("label", "mean", "n_valid", "n"))
     if "tasks" in data:
         table(data["tasks"], ("task", "mean", "low", "high", "n_valid", "n"))
+    for line in describe_judges(data):
+        out.print(line, soft_wrap=True)
     wrong = [row for row in data["outcomes"] if row["score"] is not None and row["score"] < 1]
     if wrong:
         out.print(f"\n{len(wrong)} not right, for example:")

@@ -13,6 +13,7 @@ from promptopt_datasets.files import Row, kind_of
 
 TARGETS = ("target", "label", "answer", "output", "gold", "class")
 ROLES = ("target", "choices", "meta", "id")
+TARGET_IF_ANY = "*"  # in place of it: the usual names are looked for, and rows without right answers are taken too
 NO_TARGET = ""  # in place of the target's column: rows without right answers, whose outputs can only be compared
 
 
@@ -46,11 +47,13 @@ def find_columns(rows: Sequence[Row], named: Mapping[str, str]) -> Columns:
     first = rows[0]
     have = list(first.values)
     for role, column in named.items():
-        if column not in have and (role, column) != ("target", NO_TARGET):
+        if column not in have and not (role == "target" and column in (NO_TARGET, TARGET_IF_ANY)):
             close = difflib.get_close_matches(column, have, n=1, cutoff=0.4)
             hint = f"did you mean '{close[0]}'?" if close else "correct the name."
             raise DataError(f"{first.place}: there is no column '{column}' for {role}, only {_list(have)}; {hint}")
-    target = named["target"] if "target" in named else _guess_target(first, set(named.values()))
+    target = named.get("target", "")
+    if "target" not in named or target == TARGET_IF_ANY:
+        target = _guess_target(first, set(named.values()), is_needed=target != TARGET_IF_ANY)
     inputs = {role: column for role, column in named.items() if role not in ROLES}
     if not inputs:
         taken = {target, *(named.get(role, role) for role in ROLES[1:])}
@@ -89,11 +92,13 @@ def to_example(row: Row, columns: Columns, choices: Sequence[str] = ()) -> Examp
     return Example(inputs, target, allowed, _meta(row, columns.meta))
 
 
-def _guess_target(row: Row, taken: set[str]) -> str:
+def _guess_target(row: Row, taken: set[str], *, is_needed: bool) -> str:
     folded = {column.casefold(): column for column in row.values if column not in taken}
     for name in TARGETS:
         if name in folded:
             return folded[name]
+    if not is_needed:
+        return NO_TARGET
     raise DataError(
         f"{row.place}: none of the columns {_list(row.values)} is called {', '.join(TARGETS)}; "
         "say which one holds the right answer with --column target=NAME, or --metric none if answers can only be "

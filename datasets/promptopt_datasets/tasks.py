@@ -9,10 +9,11 @@ from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.example import SPLITS, Dataset, Example
 from promptopt.layout import Mode
 from promptopt.metric import NO_METRIC, Metric, Score
-from promptopt.metrics import CallableMetric, open_metric, suggest_metric
+from promptopt.metrics import CallableMetric, Rubric, open_metric, suggest_metric
+from promptopt.metrics.rubric import RUBRIC
 from promptopt.prompt import PARTS
 from promptopt.task import Decoding, Task
-from promptopt_datasets.columns import NO_TARGET
+from promptopt_datasets.columns import NO_TARGET, TARGET_IF_ANY
 from promptopt_datasets.load import HUB, Rows, dataset_from_rows, load_card, load_dataset
 from promptopt_datasets.ready import ready_names, ready_path
 from promptopt_datasets.seeds import lay_out, read_wording
@@ -43,6 +44,8 @@ class TaskOptions(TypedDict, total=False):
 
     prompt: str | Sequence[Mapping[str, Any]]
     metric: str | Metric | UserMetric
+    rubric: str
+    levels: Sequence[str]
     mode: Mode
     columns: Mapping[str, str]
     name: str
@@ -60,6 +63,7 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
         source: A ready task's name, a folder, a JSONL or CSV file, ``hf:NAME``, or rows as mappings or Examples.
         **options: ``prompt``: text with {fields} or none, a .txt or .json file, or chat messages; the card's if left
             out. ``metric``: a name, a Metric or a function; the card's, or one that suits the targets.
+            ``rubric`` (text, or the path of a .txt or .md file) and ``levels``: of the metric ``rubric``.
             ``mode``: ``chat`` or ``completion``. ``columns``: which column is which. ``name``, ``description``,
             ``max_tokens``, ``temperature``, ``scoring`` and ``editable``: as in Task and Decoding.
 
@@ -73,7 +77,7 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
         if value not in known:
             raise UnknownNameError(kind, value, known)
     dataset, card = _data(source, options)
-    metric = _metric(options.get("metric"), card, dataset)
+    metric = _metric(options, card, dataset)
     if metric.name == "multiple-choice" or scoring != "generate":
         dataset = _with_choices(dataset)
     metric.check(dataset)
@@ -123,12 +127,25 @@ def _data(source: str | Path | Rows, options: TaskOptions) -> tuple[Dataset, Map
 def _columns(options: TaskOptions) -> Mapping[str, str] | None:
     """Return which column is which; a task that has no metric needs no target."""
     columns = options.get("columns")
-    if options.get("metric") != NO_METRIC:
-        return columns
-    return {"target": NO_TARGET, **(columns or {})}
+    if options.get("metric") == NO_METRIC:
+        return {"target": NO_TARGET, **(columns or {})}
+    if _is_rubric(options):
+        return {"target": TARGET_IF_ANY, **(columns or {})}
+    return columns
 
 
-def _metric(given: str | Metric | UserMetric | None, card: Mapping[str, Any], dataset: Dataset) -> Metric:
+def _is_rubric(options: TaskOptions) -> bool:
+    given = options.get("metric")
+    named = given == RUBRIC or isinstance(given, Rubric)
+    return named or (given is None and bool(options.get("rubric") or options.get("levels")))
+
+
+def _metric(options: TaskOptions, card: Mapping[str, Any], dataset: Dataset) -> Metric:
+    given = options.get("metric")
+    if _is_rubric(options) and not isinstance(given, Rubric):
+        return Rubric(read_wording(options.get("rubric", "")).instruction, tuple(options.get("levels", ())))
+    if "rubric" in options or "levels" in options:
+        raise ConfigError(f"metric = {given!r} takes no rubric; leave one of them out.")
     if given is None:
         given = _text(card, "metric") or suggest_metric(dataset)
     if isinstance(given, str):
@@ -155,8 +172,8 @@ def _with_choices(dataset: Dataset) -> Dataset:
 
 def _decoding(metric: Metric, dataset: Dataset, mode: Mode) -> Decoding:
     """Return how many tokens an answer gets: room for reasoning, or for the longest target."""
-    if metric.name in (*REASONED, NO_METRIC):
-        return Decoding(max_tokens=REASONED_TOKENS[mode], score_truncated=False)
+    if metric.name in (*REASONED, NO_METRIC, RUBRIC):
+        return Decoding(max_tokens=REASONED_TOKENS[mode], score_truncated=metric.name == RUBRIC)
     fewest = FUNCTION_TOKENS if isinstance(metric, CallableMetric) else FEWEST_TOKENS.get(metric.name, SHORT_TOKENS)
     longest = max(map(len, _targets(dataset)), default=0)
     return Decoding(max_tokens=min(MOST_TOKENS, max(fewest, longest // LETTERS_A_TOKEN + 2)))
@@ -166,7 +183,7 @@ def _stop(metric: Metric, dataset: Dataset) -> tuple[str, ...]:
     """Return what ends a completion: the end of the line, unless answers have several."""
     if metric.name == "constraints":
         return ()
-    if metric.name == NO_METRIC:
+    if metric.name in (NO_METRIC, RUBRIC):
         return ("\n\n\n",)
     targets = [target.strip() for target in _targets(dataset)]
     if metric.name not in REASONED and not any("\n" in target for target in targets):

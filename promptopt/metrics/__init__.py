@@ -16,11 +16,12 @@ from promptopt.metrics.function import CallableMetric
 from promptopt.metrics.json_fields import JsonFields
 from promptopt.metrics.maths import Math, Numeric
 from promptopt.metrics.overlap import F1, RougeL
+from promptopt.metrics.rubric import RUBRIC, Rubric
 from promptopt.metrics.suggest import few_labels, suggest_metric
 from promptopt.metrics.text import ContainsAny, ExactMatch, SetMatch
 from promptopt.metrics.unscored import Unscored
 
-__all__ = ["CallableMetric", "few_labels", "metric_names", "open_metric", "suggest_metric"]
+__all__ = ["CallableMetric", "Rubric", "few_labels", "metric_names", "open_metric", "suggest_metric"]
 
 _METRICS = {
     kind.name: kind
@@ -38,12 +39,13 @@ def open_metric(name: str, **settings: Any) -> Metric:
     """Return the metric of this name.
 
     Args:
-        name: One of ``metric_names()``, or ``none`` where outputs can only be compared.
+        name: One of ``metric_names()``, ``rubric`` where a judge model grades outputs, or ``none`` where outputs can
+            only be compared.
         **settings: The fields of the metric, such as ``fold_case`` or ``take``.
 
     Raises:
         UnknownNameError: No such metric or setting; offers the nearest names.
-        ConfigError: The metric needs a sandbox, or a setting is of the wrong type.
+        ConfigError: The metric needs a sandbox, a rubric is empty, or a setting is of the wrong type.
     """
     if name == NEEDS_SANDBOX:
         raise ConfigError(
@@ -52,9 +54,9 @@ def open_metric(name: str, **settings: Any) -> Metric:
         )
     if name == NO_METRIC:
         return Unscored()
-    if name not in _METRICS:
-        raise UnknownNameError("metric", name, _METRICS)
-    kind = _METRICS[name]
+    if name != RUBRIC and name not in _METRICS:
+        raise UnknownNameError("metric", name, (*_METRICS, RUBRIC))
+    kind: Any = Rubric if name == RUBRIC else _METRICS[name]
     known = {field.name: field.default for field in fields(kind)}
     for setting, value in settings.items():
         if setting not in known:
@@ -64,4 +66,5 @@ def open_metric(name: str, **settings: Any) -> Metric:
             raise ConfigError(f"{name}: {setting} = {value!r} must be a {expected.__name__}.")
     if settings.get("take", TAKES[0]) not in TAKES:
         raise ConfigError(f"{name}: take = {settings['take']!r} must be one of {', '.join(TAKES)}.")
-    return kind(**settings)
+    metric: Metric = kind(**settings)
+    return metric

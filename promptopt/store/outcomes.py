@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, select, text
 
 from promptopt.budget import Usage
 from promptopt.evaluation import Outcome
 from promptopt.store import dialect, schema
 from promptopt.store.database import Database, from_text, to_text
-from promptopt.store.rows import ConsumedRow, OutcomeRow, ScoreRow
+from promptopt.store.rows import ConsumedRow, OutcomeRow, ReadingRow, ScoreRow
 from promptopt.store.studies import paid, pay
 
 _o, _s, _c = schema.outcomes.c, schema.scores.c, schema.consumed.c
@@ -44,6 +45,20 @@ _KNOWN = (
 )
 RECALL = _KNOWN + dialect.IN_LIST
 RECALL_CONSUMED = _KNOWN + "(SELECT request_key FROM consumed WHERE study = ? AND path = ?)"  # noqa: S608
+READING_PAIRS = text("""
+SELECT up.value, down.value, length(outcomes.output)
+FROM (SELECT DISTINCT request_key FROM consumed WHERE study = :study) AS used
+JOIN outcomes ON outcomes.request_key = used.request_key
+JOIN scores AS up ON up.request_key = used.request_key AND up.metric_key = :up
+JOIN scores AS down ON down.request_key = used.request_key AND down.metric_key = :down
+ORDER BY used.request_key
+""")
+UNSCORED = text("""
+SELECT COUNT(DISTINCT consumed.request_key) FROM consumed
+JOIN outcomes ON outcomes.request_key = consumed.request_key
+WHERE consumed.study = :study AND outcomes.status = 'failed' AND outcomes.error = :why
+""")
+insert_reading = dialect.insert_new(schema.scores)
 insert_consumed = dialect.insert_new(schema.consumed).values(
     study=bindparam("study"),
     path=bindparam("path"),
@@ -117,6 +132,34 @@ class Outcomes(Database):
                 ).all()
             ]
         return {key: ScoreRow(key, metric_key, value, from_text(feedback)) for key, value, feedback in rows}
+
+    def add_readings(self, study_id: int, rows: Sequence[ReadingRow]) -> None:
+        """Keep what a judge model said of outcomes that are known, and charge the study for every reply.
+
+        Commits:
+            All of it at once.
+        """
+        kept = [_reading_values(row) for row in rows if row.value is not None]
+        with self._writing() as connection:
+            if kept:
+                connection.execute(insert_reading, kept)
+            pay(connection, study_id, paid(rows))
+
+    def readings(self, request_keys: Sequence[str], key: str) -> list[ReadingRow]:
+        """Return what was read under this key of these outcomes."""
+        found = self.scores(request_keys, key).values()
+        return [ReadingRow(score.request_key, key, score.value, score.feedback) for score in found]
+
+    def reading_pairs(self, study_id: int, up: str, down: str) -> list[tuple[float, float, int]]:
+        """Return both readings of each outcome that a study used, with the output's length in characters."""
+        with self._reading() as connection:
+            rows = connection.execute(READING_PAIRS, {"study": study_id, "up": up, "down": down}).all()
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def count_unscored(self, study_id: int, why: str) -> int:
+        """Return how many outcomes that a study used have failed for this reason."""
+        with self._reading() as connection:
+            return connection.scalar(UNSCORED, {"study": study_id, "why": to_text(why)}) or 0
 
     def consumed(self, study_id: int, path: str) -> list[str]:
         """Return the request keys of the outcomes that an ask used, sorted."""
@@ -210,6 +253,21 @@ def _outcome_row(row: Sequence[Any], prompt_id: str | None = None) -> OutcomeRow
 def _scored_outcome(row: Sequence[Any]) -> Outcome:
     usage = Usage(row[7], row[8], row[9], row[10], row[11])
     return Outcome(row[1], row[2], row[3], sys.intern(from_text(row[4])), row[5], from_text(row[6]), usage)
+
+
+def _reading_values(row: ReadingRow) -> dict[str, Any]:
+    usage = row.usage
+    return {
+        "request_key": row.request_key,
+        "metric_key": row.key,
+        "value": row.value,
+        "feedback": to_text(row.text),
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cost_usd": usage.cost_usd,
+        "seconds": usage.seconds,
+    }
 
 
 def _score_values(score: ScoreRow) -> tuple[Any, ...]:

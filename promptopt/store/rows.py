@@ -123,6 +123,25 @@ class ScoreRow(NamedTuple):  # like ConsumedRow
     feedback: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadingRow:
+    """One reply of a judge model about an outcome, under the key of what was asked.
+
+    Args:
+        request_key: The outcome.
+        key: Names the judge, the rubric and the question.
+        value: In [0, 1]; None where nothing could be read, which is paid and not kept.
+        text: What the judge wrote, or the chances of the levels as JSON, where they are wanted.
+        usage: What the call took.
+    """
+
+    request_key: str
+    key: str
+    value: float | None
+    text: str = ""
+    usage: Usage = Usage()
+
+
 class ConsumedRow(NamedTuple):  # as its table takes it, for there is one for every evaluation
     """An outcome, new or cached, that an ask of a study used.
 

@@ -142,7 +142,7 @@ def test_a_gain_that_its_length_eats_up_is_not_chosen_or_not_returned() -> None:
 
 @pytest.mark.parametrize("penalty", [-1.0, float("nan"), float("inf")])
 def test_a_penalty_below_zero_is_refused_in_one_sentence(penalty: float) -> None:
-    with pytest.raises(ConfigError, match="length_penalty = .* must be 0 or more"):
+    with pytest.raises(ConfigError, match=r"length_penalty = .* must be 0 or more"):
         StudySpec(length_penalty=penalty)
 
 

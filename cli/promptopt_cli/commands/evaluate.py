@@ -21,6 +21,8 @@ def evaluate(
     task: o.Tasks = None,
     prompt: o.PromptText = None,
     metric: o.MetricName = None,
+    rubric: o.RubricText = None,
+    level: o.Levels = None,
     column: o.Columns = None,
     model: o.Model = None,
     model_option: o.ModelOptions = None,
@@ -30,6 +32,7 @@ def evaluate(
     temperature: o.Temperature = None,
     scoring: o.Scoring = None,
     mode: o.Mode = None,
+    judge: o.Judge = None,
     repeat: Repeat = 0,
     store: o.StoreOption = None,
     as_json: o.AsJson = False,
@@ -45,12 +48,15 @@ def evaluate(
         o.read_source(source, data, task),
         prompt=prompt,
         metric=metric,
+        rubric=rubric,
+        levels=tuple(level) if level else None,
         columns=column,
         max_tokens=answer_tokens,
         temperature=temperature,
         scoring=scoring,
         mode=mode,
     )
+    spec = o.with_judge(spec, judge, None)
     spec = o.with_study(
         o.with_budget(o.with_model(spec, task=model, options=model_option), calls=max_calls), store=store
     )
