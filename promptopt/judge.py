@@ -17,7 +17,7 @@ from promptopt.evaluation import Evaluation, Outcome
 from promptopt.evaluator import Evaluator
 from promptopt.guards import Guards
 from promptopt.ids import content_hash
-from promptopt.judge_model import JudgeModel, Pair
+from promptopt.judge_model import ORDERS, JudgeModel, Pair
 from promptopt.ledger import Ledger
 from promptopt.store.duels import preference_id
 from promptopt.store.rows import AskRow, DuelRow, Vote
@@ -229,6 +229,8 @@ class Judge:
                 pair, opinion = arrival
                 vote = Vote(pair.key, name, opinion.verdict, "model", detail=opinion.detail)
                 self._store.record_votes([vote])
+                paid = Spend(calls=ORDERS, tokens=opinion.usage.tokens, usd=opinion.usage.cost_usd)
+                self._store.charge(self._study_id, paid)
                 done += 1
             on_tick(done, len(pairs))
 

@@ -7,16 +7,18 @@ that a liking for the first place cancels. Else the answer is read as text, and 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from promptopt.backends.base import Backend, Reply, Request
+from promptopt.budget import Usage
 from promptopt.duel import Verdict, swapped
 from promptopt.example import Example
 from promptopt.layout import Message
 from promptopt.ledger import Ledger
 
 LETTERS = ("A", "B")
+ORDERS = 2
 MOST_CHARACTERS = 6_000  # of each answer
 EVEN = 1e-9  # log-odds so near to 0 are a tie
 MAX_TOKENS = 4
@@ -46,10 +48,12 @@ class Opinion:
     Args:
         verdict: ``left``, ``right``, ``tie``, or ``skip`` where an order brought no readable answer: that is no vote.
         detail: What it said in each order, and how long the answers were; for the audit.
+        usage: What both calls took.
     """
 
     verdict: Verdict
     detail: Mapping[str, Any]
+    usage: Usage = Usage()
 
 
 class JudgeModel:
@@ -85,8 +89,10 @@ class JudgeModel:
                     continue
                 (pair, is_turned), reply = arrival
                 heard[pair.key][is_turned] = reply
-                if len(heard[pair.key]) == 2:
-                    yield pair, weigh(pair, heard[pair.key][False], heard[pair.key][True])
+                if len(heard[pair.key]) == ORDERS:
+                    straight, turned = heard[pair.key][False], heard[pair.key][True]
+                    opinion = weigh(pair, straight, turned)
+                    yield pair, replace(opinion, usage=straight.usage + turned.usage)
 
     def _request(self, pair: Pair, is_turned: bool) -> Request:
         """Return the request; the judge sees the input, the answers and what counts, and never the prompts."""

@@ -14,6 +14,7 @@ from promptopt.metrics.rubric import RUBRIC
 from promptopt.prompt import PARTS
 from promptopt.task import Decoding, Task
 from promptopt_datasets.columns import NO_TARGET, TARGET_IF_ANY
+from promptopt_datasets.files import read_text
 from promptopt_datasets.load import HUB, Rows, dataset_from_rows, load_card, load_dataset
 from promptopt_datasets.ready import ready_names, ready_path
 from promptopt_datasets.seeds import lay_out, read_wording
@@ -143,7 +144,7 @@ def _is_rubric(options: TaskOptions) -> bool:
 def _metric(options: TaskOptions, card: Mapping[str, Any], dataset: Dataset) -> Metric:
     given = options.get("metric")
     if _is_rubric(options) and not isinstance(given, Rubric):
-        return Rubric(read_wording(options.get("rubric", "")).instruction, tuple(options.get("levels", ())))
+        return Rubric(_read_rubric(options.get("rubric", "")), tuple(options.get("levels", ())))
     if "rubric" in options or "levels" in options:
         raise ConfigError(f"metric = {given!r} takes no rubric; leave one of them out.")
     if given is None:
@@ -155,6 +156,17 @@ def _metric(options: TaskOptions, card: Mapping[str, Any], dataset: Dataset) -> 
     if not callable(given):
         raise ConfigError(f"metric = {given!r} must be a name, a Metric or a function (output, example) -> float.")
     return CallableMetric(given, getattr(given, "__name__", type(given).__name__))
+
+
+def _read_rubric(given: str) -> str:
+    """Return the text of a rubric, which may stand in a file."""
+    if "\n" in given or not given.casefold().endswith((".txt", ".md")):
+        return given
+    if Path(given).is_file():
+        return read_text(Path(given))
+    if " " in given:
+        return given
+    raise ConfigError(f"rubric {given}: there is no such file; correct the path, or give the rubric as text.")
 
 
 def _with_choices(dataset: Dataset) -> Dataset:

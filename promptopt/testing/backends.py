@@ -1,19 +1,44 @@
 """BackendContract: what every backend must do, as a test class; subclass it and say how to open yours."""
 
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from itertools import islice
 
 from promptopt.backends.base import TAKEN_AHEAD, Backend, Reply, Request
-from promptopt.layout import Message
+from promptopt.budget import Budget, Spend, Usage
+from promptopt.example import Dataset, Example
+from promptopt.grader import Grader, Work
+from promptopt.health import Health
+from promptopt.layout import Message, chat_layout
+from promptopt.ledger import Ledger
+from promptopt.metrics import Rubric
+from promptopt.prompt import Prompt
+from promptopt.store.rows import OutcomeRow, StudyRow
+from promptopt.store.store import Store
 
+RIGHT = Rubric("The answer is right.", ("wrong", "right"))
 STATUSES = ("ok", "truncated", "refused", "malformed", "failed")
 
 
 class PullError(Exception):
     """Raised by a request stream on purpose."""
+
+
+@contextlib.contextmanager
+def judging_store() -> Iterator[tuple[Store, list[Work]]]:
+    """Open a store with a study and three outputs that wait for a grade."""
+    prompt, usage = Prompt.of("Say the number.", chat_layout({"input": "Number"})), Usage(8, 2)
+    examples = tuple(Example({"input": f"number {n}"}, str(n)) for n in range(3))
+    with tempfile.TemporaryDirectory() as folder, Store.open(f"{folder}/judged.db") as store:
+        store.put_dataset(Dataset("numbers", examples))
+        store.put_prompts([prompt])
+        store.create_study(StudyRow(0, "judged", {}, "hash", 0, {}))
+        rows = [OutcomeRow(f"key {e.target}", prompt.id, e.id, "model", 0, "ok", e.target, usage) for e in examples]
+        store.add_outcomes(rows, [], [])
+        yield store, [Work(row.request_key, e, row.output, RIGHT) for row, e in zip(rows, examples, strict=True)]
 
 
 class BackendContract:
@@ -99,6 +124,20 @@ class BackendContract:
                 seen = True
             assert seen
             assert len([arrival for arrival in backend.run(self.stream(3)) if arrival]) == 3
+
+    def test_can_be_the_judge_of_a_rubric(self) -> None:
+        """Grades are from 0 to 1 or missing, every reply is paid, and nothing is asked again that was read."""
+        with judging_store() as (store, works), contextlib.closing(self.open_backend()) as backend:
+            ledger = Ledger(Budget(), Spend(), health=Health(0.0))
+            grader = Grader(backend, store, ledger, study_id=1)
+            graded = [score for _, score in grader.grade(works, lambda _: None)]
+            assert len(graded) == len(works)
+            assert all(score is None or 0 <= score.value <= 1 for score in graded)
+            assert ledger.spend.calls >= 2 * len(works)
+            if None not in graded:
+                before = ledger.spend.calls
+                assert [score for _, score in grader.grade(works, lambda _: None)] == graded
+                assert ledger.spend.calls == before
 
     def test_names_are_stable(self) -> None:
         """Two backends opened alike have one key; address, modes, abilities and concurrency make sense."""

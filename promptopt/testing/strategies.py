@@ -16,9 +16,12 @@ from typing import Any, ClassVar
 import pytest
 
 from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Written, outputs_of
+from promptopt.example import Example
 from promptopt.guards import Guards
 from promptopt.ids import canonical_json
 from promptopt.landscape import Landscape
+from promptopt.ids import canonical_json, content_hash
+from promptopt.landscape import Landscape, uniform
 from promptopt.prompt import PARTS, Candidate, Prompt
 from promptopt.registry import configure
 from promptopt.settings import read_settings, settings_of
@@ -175,6 +178,17 @@ class StrategyContract:
         for score in (0.0, 0.5, 1.0):
             assert self._constantly(score).recommendations
 
+    def test_survives_a_length_penalty(self) -> None:
+        """Scores less a penalty, which may be below 0, as a study with one tells them: it ends, and recommends."""
+        for penalty in (0.05, 3.0):
+            simulation = self._simulate(PLAN, scorer=_graded(penalty))
+            assert not simulation.overspent
+            assert all(math.isfinite(e) for recommend in simulation.recommendations for e in recommend.estimates)
+
+    def test_survives_grades(self) -> None:
+        """Scores between 0 and 1, as a judge gives them: it ends, and recommends."""
+        assert self._simulate(PLAN, scorer=_graded(0.0)).recommendations
+
     def test_survives_failures(self) -> None:
         """All calls fail, or every other one does."""
         assert self._constantly(None).recommendations
@@ -293,6 +307,20 @@ def _check_ask(ask: Ask[Any], context: Context) -> None:
         assert {duel.example.id for duel in ask.duels} <= {example.id for example in context.search}
     if isinstance(ask, Embed):
         assert ask.texts
+
+
+def _graded(penalty: float) -> Scorer:
+    """Return a grade that differs by prompt and row, less a penalty for each letter of the prompt in thousands."""
+
+    def score(candidate: Candidate, example: Example) -> float:
+        length = sum(len(message.content) for message in candidate.prompt.template(("input",)).shared)
+        return uniform("grade", candidate.id, example.id) - penalty * length / 1000
+
+    return score
+
+
+def _constant(score: float | None) -> Scorer:
+    return lambda _candidate, _example: score
 
 
 def _always(text: str) -> WriteText:

@@ -177,6 +177,7 @@ def test_a_judge_model_decides_by_log_odds_in_both_orders_and_is_audited(store: 
         assert result.state == "finished"
         rows = [p for p in study.store.preferences(1) if p.source == "model"]
         assert len(judge.asked) == 2 * len(rows)
+        assert study.store.spend(1).calls == result.spend.calls, "the next session knows what the judge was paid"
         assert all("Say green." in request.messages[-1].content for request in judge.asked)
         assert not any("Name the colour" in request.messages[-1].content for request in judge.asked), (
             "prompts are hidden"

@@ -24,9 +24,15 @@ from promptopt.backends.base import Reply, Request
 from promptopt.backends.embedded import EmbeddedBackend
 from promptopt.backends.llama import N_CTX, LlamaEngine, default_threads
 from promptopt.backends.model_file import locate_or_pull
+from promptopt.budget import Budget
+from promptopt.config import JudgeSpec
 from promptopt.errors import ConfigError, FatalBackendError
+from promptopt.example import Dataset
 from promptopt.layout import Message
+from promptopt.metrics import Rubric
+from promptopt.store.store import Store
 from promptopt.testing.backends import BackendContract
+from tests.toy import run, small_plural, toy_spec
 
 pytestmark = pytest.mark.real
 
@@ -327,3 +333,26 @@ def test_the_look_for_ports_finds_one() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         assert len(_listening_tcp_ports()) == 1
+
+
+def test_a_study_that_the_embedded_model_judges_by_a_rubric(tmp_path: Path) -> None:
+    """It runs to its verdict, every output is graded in both orders, and a second run asks nothing."""
+    rubric = Rubric("The answer is the plural of the word.", ("not the plural", "misspelt", "the plural"))
+    task = replace(small_plural(), metric=rubric)
+    data = task.dataset
+    task = replace(task, dataset=Dataset("plural", data.train[:30], data.dev[:6], data.test[:6]))
+    spec = toy_spec(tmp_path / "s.db", "random", "embedded:", judge=JudgeSpec(("embedded:",)))
+    spec = replace(spec, budget=Budget(evaluations=24))
+    told = run(spec, task).to_json()
+    assert told["state"] == "finished"
+    audit = told["judging"]["grades"]
+    assert (audit["judge"], audit["unread"]) == ("embedded:", 0.0)
+    assert audit["n"] > 24
+    means = [finalist["dev"]["mean"] for finalist in told["finalists"]]
+    assert all(0 < mean < 1 for mean in means)
+    with Store.open(tmp_path / "s.db", create=False) as store:
+        outputs = store.spend(1).calls
+    assert outputs == 3 * audit["n"], "an answer and two readings each"
+    again = run(spec, task)
+    assert again.spend.calls == outputs
+    assert again.to_json()["sentence"] == told["sentence"]
