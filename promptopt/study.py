@@ -155,7 +155,7 @@ class Study:
         self._end: dict[str, Any] = {name: told.get(name) for name in END} if "search_end" in told else {}
         self._shown = 0.0
         self._renewed = time.monotonic()
-        self._tally = Tally(self.store, self.row.id, self.setup.guards)
+        self._tally = Tally(self.store, self.row.id, self.setup.guards, self.setup.task.prompt_tokens)
         self._recommended: Recommend | None = None
         self._test_use = 0
 

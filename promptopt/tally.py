@@ -4,12 +4,12 @@ A prompt that a guard refused is a trial too, with the reason in its note; it ta
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from promptopt.ask import Evaluate
 from promptopt.evaluation import Evaluation
 from promptopt.guards import MOST_IN_A_ROW, Guards
-from promptopt.prompt import Candidate
+from promptopt.prompt import Candidate, Prompt
 from promptopt.store.rows import TrialRow
 from promptopt.store.store import Store
 
@@ -21,15 +21,17 @@ class Tally:
         store: Where they are kept.
         study_id: Whose they are.
         guards: Who refuses prompts.
+        length: How long a prompt is, in tokens; kept with each trial.
     """
 
-    def __init__(self, store: Store, study_id: int, guards: Guards) -> None:
+    def __init__(self, store: Store, study_id: int, guards: Guards, length: Callable[[Prompt], float]) -> None:
         self.trials: dict[str, TrialRow] = {}
         self.evaluations: dict[str, Evaluation] = {}
         self.consumed: set[tuple[str, str, int]] = set()
         self._store = store
         self._study_id = study_id
         self._guards = guards
+        self._length = length
         self._refused_in_a_row = 0
 
     @property
@@ -55,20 +57,20 @@ class Tally:
             before = self.evaluations.get(candidate.id)
             self.evaluations[candidate.id] = before + evaluation if before else evaluation
             if candidate.id not in self.trials:
-                self.trials[candidate.id] = _trial(len(self.trials), candidate, evaluation.refusal)
+                self.trials[candidate.id] = self._trial(candidate, evaluation.refusal)
                 fresh.append(candidate)
         self._store.put_prompts([candidate.prompt for candidate in fresh])
         self._store.put_trials(self._study_id, [self.trials[candidate.id] for candidate in fresh])
         n_refused = sum(bool(evaluation.refusal) for evaluation in evaluations)
         self._refused_in_a_row = self._refused_in_a_row + n_refused if n_refused == len(evaluations) else 0
 
-
-def _trial(number: int, candidate: Candidate, refusal: str) -> TrialRow:
-    return TrialRow(
-        number=number,
-        prompt_id=candidate.id,
-        parents=candidate.parents,
-        operator=candidate.operator,
-        note={**candidate.note, "refused": refusal} if refusal else candidate.note,
-        state="refused" if refusal else "running",
-    )
+    def _trial(self, candidate: Candidate, refusal: str) -> TrialRow:
+        told = {"refused": refusal} if refusal else {"tokens": self._length(candidate.prompt)}
+        return TrialRow(
+            number=len(self.trials),
+            prompt_id=candidate.id,
+            parents=candidate.parents,
+            operator=candidate.operator,
+            note={**candidate.note, **told},
+            state="refused" if refusal else "running",
+        )

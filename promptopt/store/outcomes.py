@@ -53,6 +53,12 @@ JOIN scores AS up ON up.request_key = used.request_key AND up.metric_key = :up
 JOIN scores AS down ON down.request_key = used.request_key AND down.metric_key = :down
 ORDER BY used.request_key
 """)
+TOKENS_READ = text("""
+SELECT consumed.prompt, AVG(outcomes.prompt_tokens) FROM consumed
+JOIN asks ON asks.study = consumed.study AND asks.path = consumed.path AND asks.path GLOB '[0-9]*'
+JOIN outcomes ON outcomes.request_key = consumed.request_key
+WHERE consumed.study = :study AND outcomes.status IN ('ok', 'truncated') GROUP BY consumed.prompt
+""")
 UNSCORED = text("""
 SELECT COUNT(DISTINCT consumed.request_key) FROM consumed
 JOIN outcomes ON outcomes.request_key = consumed.request_key
@@ -160,6 +166,11 @@ class Outcomes(Database):
         """Return how many outcomes that a study used have failed for this reason."""
         with self._reading() as connection:
             return connection.scalar(UNSCORED, {"study": study_id, "why": to_text(why)}) or 0
+
+    def tokens_read(self, study_id: int) -> dict[str, float]:
+        """Return how many tokens a call of each prompt of a search read on average, by prompt id."""
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(TOKENS_READ, {"study": study_id}).all()}
 
     def consumed(self, study_id: int, path: str) -> list[str]:
         """Return the request keys of the outcomes that an ask used, sorted."""

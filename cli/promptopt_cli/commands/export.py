@@ -14,10 +14,18 @@ from promptopt_cli import options as o
 if TYPE_CHECKING:
     from promptopt.prompt import Prompt
 
-EXAMPLE = "Example: promptopt export sentiment-irace-3f2a --form openai > prompt.json"
-FORMS = ("text", "json", "openai")
+EXAMPLE = (
+    "Examples: promptopt export sentiment-irace-3f2a --form openai > prompt.json | "
+    "promptopt export sentiment-irace-3f2a --form csv > candidates.csv"
+)
+FORMS = ("text", "json", "openai", "csv")
 
-Form = Annotated[str, typer.Option("--form", help="text, json (all parts), or openai (a request body).")]
+Form = Annotated[
+    str,
+    typer.Option(
+        "--form", help="text, json (all parts), openai (a request body), or csv (score against tokens of all)."
+    ),
+]
 
 
 def export(
@@ -30,6 +38,12 @@ def export(
 
     if form not in FORMS:
         raise UnknownNameError("export form", form, FORMS)
+    if form == "csv":
+        from promptopt.front import study_front
+        from promptopt_cli.front import write_csv
+
+        write_csv(study_front(store, study), sys.stdout)
+        return
     prompt, summary = best_prompt(store, study)
     messages = summary["best"]["messages"]
     if summary["state"] == "paused":

@@ -11,6 +11,7 @@ from promptopt_cli import options as o
 app = typer.Typer(help="List, show, compare and delete stored studies.", no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="The study's name.")]
+Front = Annotated[bool, typer.Option("--front", help="Show score against prompt tokens, and who is beaten by none.")]
 Most = Annotated[int, typer.Option("--trials", help="How many trials to show.")]
 
 
@@ -27,12 +28,25 @@ def list_(store: o.StorePath = DEFAULT_STORE, as_json: o.AsJson = False) -> None
         show.studies(lines, store)
 
 
-@app.command("show", epilog="Example: promptopt studies show sentiment-irace-3f2a --trials 20")
-def show_(study: Name, store: o.StorePath = DEFAULT_STORE, trials: Most = 10, as_json: o.AsJson = False) -> None:
-    """Show a study: verdict, final, prompts, effects and its best trials."""
+@app.command("show", epilog="Example: promptopt studies show sentiment-irace-3f2a --front")
+def show_(
+    study: Name,
+    store: o.StorePath = DEFAULT_STORE,
+    trials: Most = 10,
+    front: Front = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Show a study: verdict, final, prompts, effects and its best trials; or its candidates' score against length."""
     from promptopt.report import show_study
     from promptopt_cli import show
 
+    if front:
+        from promptopt.front import study_front
+        from promptopt_cli.front import show_front
+
+        points = study_front(store, study)
+        show.as_json(points) if as_json else show_front(points)
+        return
     data = show_study(store, study)
     if as_json:
         show.as_json(data)
