@@ -29,6 +29,8 @@ from promptopt.evaluation import Evaluation
 from promptopt.example import Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
+from promptopt.journal import Journal, Services
+from promptopt.judge_model import MAX_TOKENS
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.prompt import Candidate
@@ -45,6 +47,7 @@ from promptopt.verdict import LEAST_EXAMPLES, per_class
 Data = str | Path | Sequence[Mapping[str, Any]]
 
 FEW_TEST = 100
+RUBRIC_TOKENS = 200  # of a judge's question, besides input and answer; a guess for estimates
 OF_A_TASK = ("prompt", "metric", "rubric", "levels", "columns")
 OF_THE_SUITE = ("name", "max_tokens", "temperature", "scoring", "mode")  # settings that hold for all its tasks
 
@@ -135,6 +138,7 @@ def preview(study: Study) -> dict[str, Any]:
     setup = study.setup
     estimate = setup.strategy.estimate(setup.context)
     proof, judged = setup.proof_calls, setup.judge_calls * estimate.evaluations
+    graded = judged + setup.proof_gradings
     price = setup.prices.get(setup.task_model.address)
     return {
         "search_evaluations": estimate.evaluations,
@@ -142,19 +146,22 @@ def preview(study: Study) -> dict[str, Any]:
         "judge_calls": judged,
         "proof_calls": proof,
         "calls": estimate.evaluations + estimate.writes + judged + proof,
-        "usd": _estimated_usd(setup, estimate.evaluations + proof) if price else None,
+        "usd": _estimated_usd(setup, estimate.evaluations + proof - setup.proof_gradings, graded) if price else None,
         "notes": _notes(setup),
     }
 
 
-def _estimated_usd(setup: Setup, calls: int) -> float:
+def _estimated_usd(setup: Setup, calls: int, graded: int) -> float:
     # Four bytes a token is the usual rule of thumb; the hard cap does not rest on it.
     examples = [group[0] for group in by_task(setup.task.dataset.search).values()]
     requests = [setup.task.template(setup.task.seeds[0], e.task).render(e) for e in examples]
     bytes_read = sum(len(message.content.encode()) for messages in requests for message in messages)
     prompt_tokens = bytes_read // (4 * len(requests))
     price = setup.prices[setup.task_model.address]
-    return calls * price.cost_usd(prompt_tokens, setup.task.decoding.max_tokens)
+    written = setup.task.decoding.max_tokens
+    judge = setup.prices.get(setup.judge_model.address) if graded and setup.judge_model else None
+    grading = judge.cost_usd(prompt_tokens + written + RUBRIC_TOKENS, MAX_TOKENS) if judge else 0.0
+    return calls * price.cost_usd(prompt_tokens, written) + graded * grading
 
 
 def _notes(setup: Setup) -> list[str]:
@@ -324,9 +331,14 @@ def _refuse_strange(data: Data | Task, options: Options) -> None:
             raise UnknownNameError("option of optimize", name, Options.__annotations__)
         if isinstance(data, Task) and name in OF_A_TASK:
             raise ConfigError(f"{name}: a Task brings its own; change the Task, or give the data instead of it.")
-    for name in ("model", "strategy", "profile", "then", "store"):
+    for name in ("model", "strategy", "profile", "then", "store", "rubric"):
         if not isinstance(value := options.get(name, ""), str):
             raise ConfigError(f"{name} = {value!r} must be text.")
+    if isinstance(options.get("levels", ()), str):
+        raise ConfigError(f"levels = {options['levels']!r} must be several texts, the worst first.")
+    penalty = options.get("length_penalty", 0.0)
+    if isinstance(penalty, bool) or not isinstance(penalty, int | float):
+        raise ConfigError(f"length_penalty = {penalty!r} must be a number: points for every 100 prompt tokens.")
     budget = options.get("budget", DEFAULT_EVALUATIONS)
     if isinstance(budget, bool) or not isinstance(budget, int | Budget):
         raise ConfigError(f"budget = {budget!r} must be a whole number of evaluations, or a Budget.")

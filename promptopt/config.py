@@ -94,11 +94,13 @@ class JudgeSpec:
         by: Any of ``human``, ``metric`` and the address of a judge model; the metric if left out.
         criteria: What makes an answer good, in a sentence or two; the task's description if left out.
         options: Options of the judge model's backend.
+        price: US dollars a million tokens of the judge model, read and written, where it is none of the other models.
     """
 
     by: tuple[str, ...] = ()
     criteria: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    price: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         models = [name for name in self.by if name not in ("human", "metric")]
@@ -262,7 +264,8 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "model": {"task": "text", "optimizer": "text", "options": "a table", "price": "two numbers such as [0.15, 0.6]",
               "optimizer_price": "two numbers such as [0.15, 0.6]", "embed": "text"},
-    "judge": {"by": "a list of texts", "criteria": "text", "options": "a table"},
+    "judge": {"by": "a list of texts", "criteria": "text", "options": "a table",
+              "price": "two numbers such as [0.15, 0.6]"},
     "strategy": {"name": "text", "profile": "text", "settings": "a table", "then": "text", "share": "a number"},
     "budget": {
         "evaluations": "a whole number", "calls": "a whole number", "tokens": "a whole number", "usd": "a number",

@@ -128,12 +128,13 @@ def _encoder(stack: ExitStack, name: str) -> Encoder:
 
 def _prices(spec: StudySpec, model: Backend, optimizer: Backend, judge: Backend | None) -> dict[str, Prices]:
     """Return what each model costs: the user's own figures, else those of litellm's price list."""
-    unpriced = {judge.address: None} if judge else {}
-    given = unpriced | {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
+    given = {judge.address: spec.judge.price} if judge else {}
+    given |= {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
     known = {address: Prices(*price) if price else find_prices(address) for address, price in given.items()}
     for address, price in known.items():
         if spec.budget.usd is not None and price is None and not address.startswith(OWN_MACHINE):
-            option = "--price" if address == model.address else "--optimizer-price"
+            own = {model.address: "--price", optimizer.address: "--optimizer-price"}
+            option = own.get(address, "--judge-price")
             raise ConfigError(
                 f"budget: usd = {spec.budget.usd}, but the price of {address} is not known; give it in dollars a "
                 f"million tokens read and written, such as {option} 0.15,0.60 (litellm's list is read where litellm "

@@ -107,8 +107,16 @@ class Setup:
         """How many calls the proof makes at most."""
         if not self.is_scored:
             return duel_calls(self.task.dataset, by_model=self.jury is not None and self.jury.model is not None)
-        calls = calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
-        return calls * (1 + CALLS) if self.task.rubrics else calls
+        return self._proof_answers + self.proof_gradings
+
+    @property
+    def proof_gradings(self) -> int:
+        """How many of these the judge of a rubric makes at most."""
+        return CALLS * self._proof_answers if self.task.rubrics else 0
+
+    @property
+    def _proof_answers(self) -> int:
+        return calls_needed(len(baselines(self.task)) + FINALISTS, self.task.dataset)
 
     @property
     def judge_calls(self) -> int:

@@ -75,6 +75,7 @@ Judge = Annotated[
 Criteria = Annotated[
     str | None, typer.Option("--criteria", help="What makes an answer good, for judges [the task's description].")
 ]
+JudgePrice = Annotated[str | None, typer.Option("--judge-price", help="As --price, of the judge model.")]
 Embed = Annotated[
     str | None, typer.Option("--embed", help="Vectors of prompts: hash, http://HOST/v1#NAME, or st:NAME [hash].")
 ]
@@ -151,7 +152,9 @@ def with_strategy(spec: StudySpec, settings: Sequence[str] | None, **changes: An
     return replace(spec, strategy=replace(spec.strategy, **_given(changes)))
 
 
-def with_judge(spec: StudySpec, by: Sequence[str] | None, criteria: str | None) -> StudySpec:
+def with_judge(
+    spec: StudySpec, by: Sequence[str] | None, criteria: str | None = None, price: str | None = None
+) -> StudySpec:
     """Return the spec with other judges; None changes nothing.
 
     With them the default strategy is one that compares, unless they are there to grade by a rubric.
@@ -159,7 +162,8 @@ def with_judge(spec: StudySpec, by: Sequence[str] | None, criteria: str | None) 
     grades = spec.task.metric == RUBRIC or spec.task.rubric or spec.task.levels
     if by and not grades and spec.strategy == StrategySpec():
         spec = replace(spec, strategy=StrategySpec(COMPARING))
-    given = _given({"by": tuple(by) if by else None, "criteria": criteria})
+    read = _read_price(price) if price else None
+    given = _given({"by": tuple(by) if by else None, "criteria": criteria, "price": read})
     return replace(spec, judge=replace(spec.judge, **given))
 
 

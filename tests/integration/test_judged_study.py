@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from promptopt import api
+import promptopt
+from promptopt import api, plugins
 from promptopt.budget import Budget
 from promptopt.config import JudgeSpec, ModelSpec, StrategySpec, StudySpec
 from promptopt.errors import ConfigError, StudyMismatchError
@@ -190,3 +191,51 @@ def test_a_preview_counts_the_judges_calls(tmp_path: Path, server: FaultServer) 
     with api.open_study(write_spec(tmp_path / "t.db", server), task=judged_task()) as study:
         told = api.preview(study)
         assert told["judge_calls"] == 3 * told["search_evaluations"]
+
+
+ROWS = [{"mail": f"mail number {n}", "answer": f"reply {n}"} for n in range(200)]
+
+
+def test_from_python_by_words_or_by_an_object(tmp_path: Path, server: FaultServer) -> None:
+    common = {"prompt": "Answer it: {mail}", "model": server.url, "judge": server.url, "strategy": "random"}
+    metrics: list[dict[str, object]] = [
+        {"metric": "rubric", "rubric": TRUE.text, "levels": TRUE.levels},
+        {"rubric": TRUE.text, "levels": list(TRUE.levels)},
+        {"metric": TRUE},
+    ]
+    told = [
+        promptopt.optimize(ROWS, **common, **metric, budget=30, store=str(tmp_path / f"{n}.db"))  # type: ignore[arg-type]
+        for n, metric in enumerate(metrics)
+    ]
+    assert {result.task.metric for result in told} == {TRUE}
+    assert len({result.to_json()["sentence"] for result in told}) == 1
+    assert told[0].task.dataset.fields == ("mail",), "the target is a reference answer and no input"
+
+
+def test_rows_without_right_answers_can_be_graded(tmp_path: Path, server: FaultServer) -> None:
+    task = plugins.load_task([{"mail": f"mail number {n}"} for n in range(200)], prompt="Answer.", metric=TRUE)
+    assert task.dataset.train[0].target == ""
+    assert task.dataset.fields == ("mail",)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"levels": "bad"}, "levels = 'bad' must be several texts"),
+        ({"rubric": 3}, "rubric = 3 must be text"),
+        ({"length_penalty": "2"}, "length_penalty = '2' must be a number"),
+        ({"length_penalty": -2}, "must be 0 or more"),
+    ],
+)
+def test_a_wrong_option_in_python_is_a_sentence(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        promptopt.optimize(ROWS, prompt="Answer: {mail}", **options)  # type: ignore[arg-type]
+
+
+def test_money_counts_the_judge_by_its_own_price(tmp_path: Path, server: FaultServer) -> None:
+    spec = judged_spec(tmp_path / "s.db", server, budget=Budget(evaluations=60, usd=5.0))
+    with pytest.raises(ConfigError, match=r"the price of http://.* is not known.*--judge-price"):
+        run(spec, judged_task())
+    result = run(replace(spec, judge=replace(spec.judge, price=(1.0, 0.0))), judged_task())
+    n_read = 10 * graded(server)
+    assert result.spend.usd == pytest.approx(n_read / 1e6)

@@ -56,7 +56,7 @@ def evaluate(
         scoring=scoring,
         mode=mode,
     )
-    spec = o.with_judge(spec, judge, None)
+    spec = o.with_judge(spec, judge)
     spec = o.with_study(
         o.with_budget(o.with_model(spec, task=model, options=model_option), calls=max_calls), store=store
     )

@@ -51,6 +51,7 @@ def optimize(
     max_usd: o.MaxUsd = None,
     price: o.Price = None,
     optimizer_price: o.OptimizerPrice = None,
+    judge_price: o.JudgePrice = None,
     model_option: o.ModelOptions = None,
     answer_tokens: o.AnswerTokens = None,
     temperature: o.Temperature = None,
@@ -100,7 +101,7 @@ def optimize(
         options=model_option,
         embed=embed,
     )
-    spec = o.with_judge(spec, judge, criteria)
+    spec = o.with_judge(spec, judge, criteria, judge_price)
     spec = o.with_strategy(spec, set_, name=strategy, profile=profile, then=then, share=share)
     spec = o.with_budget(
         spec, evaluations=evaluations, calls=max_calls, tokens=max_tokens, seconds=max_seconds, usd=max_usd
