@@ -96,10 +96,14 @@ def successive_rejects(
 
 def rejects_schedule(arms: int, budget: int) -> tuple[int, ...]:
     """Return the cumulative pulls of a surviving arm at the end of each of the arms - 1 phases."""
-    spread = 0.5 + sum(1 / i for i in range(2, arms + 1))
     return tuple(
-        max(0, math.ceil((budget - arms) / (spread * (arms + 1 - phase)))) for phase in range(1, arms)
+        max(0, math.ceil((budget - arms) / (rejects_spread(arms) * (arms + 1 - phase)))) for phase in range(1, arms)
     )  # Audibert et al. (2010), figure 3: n_k
+
+
+def rejects_spread(arms: int) -> float:
+    """Return what the budget is divided by, 1/2 + 1/2 + 1/3 + ... + 1/K: the log-bar of Audibert et al. (2010)."""
+    return 0.5 + sum(1 / i for i in range(2, arms + 1))
 
 
 def sequential_elimination(

@@ -16,6 +16,7 @@ from promptopt.example import Example
 from promptopt.prompt import Candidate
 from promptopt.registry import configure
 from promptopt.strategy import Context
+from promptopt.task import Decoding
 from promptopt.testing.simulation import Scorer, Simulation, WriteText, sample_context, simulate
 from promptopt_strategies.history import best_last, bucket
 from promptopt_strategies.opro import OPRO, Sieve
@@ -113,6 +114,7 @@ def test_opro_2i_03_one_subset_scores_every_text_in_full(profile: str) -> None:
     assert len({tuple(e.id for e in ask.examples) for ask in asks}) == 1
     if profile != "recommended":
         assert len(asks[0].examples) == round(0.2 * len(sample_context().search))
+    assert Decoding().temperature == 0, "whoever scores is greedy, unless the task says otherwise"
 
 
 @pytest.mark.parametrize("profile", PROFILES)

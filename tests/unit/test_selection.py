@@ -17,6 +17,7 @@ from promptopt.selection import (
     halving_schedule,
     race,
     rejects_schedule,
+    rejects_spread,
     safe_race,
     sequential_elimination,
     successive_halving,
@@ -66,6 +67,11 @@ def test_apo_1i_06_successive_rejects_golden(arms: int, budget: int, levels: tup
     assert ranking.candidates == tuple(pool)
     # Exactly one arm leaves per phase; the last phase has two.
     assert [len(ask.candidates) for ask in asks if isinstance(ask, Evaluate)] == list(range(arms, 1, -1))
+
+
+@pytest.mark.parametrize(("arms", "spread"), [(4, 1.5833), (5, 1.7833), (8, 2.2179)])
+def test_successive_rejects_golden_spread(arms: int, spread: float) -> None:
+    assert round(rejects_spread(arms), 4) == spread
 
 
 def test_successive_rejects_golden_36_arms() -> None:
