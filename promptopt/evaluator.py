@@ -16,7 +16,7 @@ from promptopt.errors import ConfigError, MetricError, ReplayError
 from promptopt.evaluation import Evaluation, Outcome, Status
 from promptopt.example import Example
 from promptopt.garbage import seldom_collected
-from promptopt.grader import UNREAD, Grader, Work
+from promptopt.grader import CALLS, UNREAD, Grader, Work
 from promptopt.ids import content_hash
 from promptopt.ledger import Ledger
 from promptopt.metric import NO_METRIC, SHOWN, score_by
@@ -94,7 +94,8 @@ class Evaluator:
                         sheet.put(pair, _outcome(row, score))
                         self._note_scores()
                     if on_tick:
-                        on_tick(sheet.n_done + len(twins), sheet.n)
+                        # An answer that a judge has to grade is not done yet when it comes.
+                        on_tick((sheet.n_done + len(twins)) // (1 + CALLS if self.grader else 1), sheet.n)
                     buffer.tick()
         finally:
             buffer.flush()
@@ -227,11 +228,10 @@ class Evaluator:
         if not works or self.grader is None:
             return
         scores, unread = [], []
-        before = sheet.n - len(works)
 
         def tick(share: float) -> None:
             if on_tick:
-                on_tick(before + round(share * len(works)), sheet.n)
+                on_tick(round(sheet.n * (1 + CALLS * share) / (1 + CALLS)), sheet.n)
 
         graded = self.grader.grade([work for _, work in works], tick)
         for (pair, _), (_, score) in zip(works, graded, strict=True):

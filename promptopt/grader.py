@@ -154,7 +154,7 @@ class Grader:
         """Return the judge's remark on each output by its key; a remark that does not come is left out."""
         remarks = {place.work.key: row.text for place, row in self._known(works, REMARK).items()}
         places = [Place(work, REMARK) for work in works if work.key not in remarks]
-        for place, reply in self._ask([(place, self._question(place)) for place in places], on_tick):
+        for place, reply in self._ask([(place, self._question(place)) for place in places], lambda _: on_tick(1.0)):
             text = " ".join(reply.text.split())[:MOST_CHARACTERS] if reply.status in ("ok", "truncated") else ""
             if text:
                 remarks[place.work.key] = text

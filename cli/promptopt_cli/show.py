@@ -59,6 +59,8 @@ def preview(study: "Study", data: Mapping[str, Any], *, stored: bool = True) -> 
         f"{len(dataset.dev)} dev, {len(dataset.test)} test; metric {setup.task.metric.name}"
     )
     out.print(f"  inputs    {', '.join(setup.task.fields)}")
+    if setup.judge_model:
+        out.print(f"  judge     {setup.judge_model.address}")
     out.print(f"  model     {setup.task_model.address}    strategy {setup.strategy.name}    seed {setup.seed}")
     others = "".join(f" + {data[f'{role}_calls']} by the {role} model" for role in ROLES if data[f"{role}_calls"])
     money = f", about ${data['usd']:.2f}" if data["usd"] is not None else ""

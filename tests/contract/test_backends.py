@@ -52,7 +52,7 @@ class TestVLLM(TestHTTP):
         return VLLMBackend(self.server.url, self.options)
 
     def test_can_be_the_judge_of_a_rubric(self) -> None:
-        pytest.skip("this server is no vLLM and tells no log-probabilities; the stand-in of the integration tests does")
+        pytest.skip("this server is no vLLM and tells no log-probabilities; test_vllm_backend and tests/real see them")
 
 
 class TestHTTPWithFaults(TestHTTP):

@@ -1,6 +1,7 @@
 """Studies whose metric is a rubric: a judge behind HTTP grades, critiques read its remarks, nothing is asked twice."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from promptopt.result import Progress, Result
 from promptopt.store.store import Store
 from promptopt.suite import Suite
 from promptopt.task import Task
-from tests.integration.fault_server import Act, FaultServer, answer
+from tests.integration.fault_server import USAGE, Act, FaultServer, answer
 from tests.toy import Same, dump, run, toy_spec, toy_task
 
 TRUE = Rubric("The answer names the colour of the reference.", ("wrong", "right"))
@@ -239,3 +240,24 @@ def test_money_counts_the_judge_by_its_own_price(tmp_path: Path, server: FaultSe
     result = run(replace(spec, judge=replace(spec.judge, price=(1.0, 0.0))), judged_task())
     n_read = 10 * graded(server)
     assert result.spend.usd == pytest.approx(n_read / 1e6)
+
+
+def test_a_server_that_tells_log_probabilities_grades_between_the_levels(tmp_path: Path, server: FaultServer) -> None:
+    def likely(text: str, attempt: int) -> Act:
+        letter = judge(text, attempt).body["choices"][0]["text"]
+        other = "B" if letter == "A" else "A"
+        top = [{"token": letter, "logprob": math.log(0.8)}, {"token": other, "logprob": math.log(0.2)}]
+        choice = {
+            "message": {"content": letter},
+            "finish_reason": "stop",
+            "logprobs": {"content": [{"top_logprobs": top}]},
+        }
+        return Act(body={"choices": [choice], "usage": USAGE})
+
+    server.script = likely
+    spec = judged_spec(tmp_path / "s.db", server, judge=JudgeSpec((server.url,), options={"likelihood": "true"}))
+    result = run(spec, judged_task())
+    assert result.proof is not None
+    scores = {round(score, 4) for finalist in result.proof.finalists for score in finalist.dev.scores.values()}
+    assert scores == {0.2, 0.8}
+    assert all(body["max_tokens"] == 1 for body in server.bodies)
