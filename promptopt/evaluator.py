@@ -238,13 +238,17 @@ class Evaluator:
             outcome = sheet[pair]
             if score is not None:
                 scores.append(ScoreRow(pair.key, self.metric_key, score.value, score.feedback))
-                sheet.put(pair, replace(outcome, score=score.value, feedback=score.feedback))
                 continue
             # The answer is paid and stays known; what fails is this study's attempt to have it graded.
             reply = Reply("failed", outcome.output, error=UNREAD)
             unread.append(replace(self._row(pair, reply), study_id=None))
             sheet.put(pair, replace(outcome, status="failed", feedback=UNREAD))
         self.store.add_outcomes(unread, scores, [])
+        # Another study may have had the same outcome graded otherwise meanwhile: what the store kept is what holds.
+        kept = self.store.recall([score.request_key for score in scores], self.metric_key)
+        for pair, _ in works:
+            if pair.key in kept:
+                sheet.put(pair, kept[pair.key])
         self._take_first_ones(asks, sheet, frozenset())
 
     def _request(self, pair: Pair) -> Request:

@@ -20,7 +20,7 @@ from promptopt.layout import Message
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.metrics import Rubric, open_metric
 from promptopt.prompt import Candidate
-from promptopt.store.rows import AskRow, ReadingRow, StudyRow
+from promptopt.store.rows import AskRow, ReadingRow, ScoreRow, StudyRow
 from promptopt.store.store import Store
 from tests.fakes import FakeBackend, Say
 from tests.toy import toy_task
@@ -196,6 +196,18 @@ def test_nothing_is_asked_twice_and_another_study_finds_the_grades(store: Store)
     assert again.ask(4) == seen
     assert (len(again.model.asked), len(again.judge.asked)) == (0, 0)
     assert bench.replay(4) == seen
+
+
+def test_a_grade_that_another_study_stored_meanwhile_is_the_one_that_holds(store: Store) -> None:
+    def slow(request: Request) -> Reply:
+        key = next(bench.evaluator.pairs(Evaluate([SEED], ROWS[:1]))).key
+        store.add_outcomes([], [ScoreRow(key, bench.evaluator.metric_key, 1.0, "theirs")], [])
+        return naming("neutral")(request)
+
+    bench = Bench(store, slow)
+    seen = bench.ask(2)
+    assert seen.scores == {ROWS[0].id: 1.0, ROWS[1].id: 0.5}
+    assert bench.replay(2) == seen
 
 
 def test_what_a_cap_leaves_undone_goes_on_without_repeating_a_call(store: Store) -> None:
