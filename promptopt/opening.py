@@ -133,7 +133,7 @@ def _prices(spec: StudySpec, model: Backend, optimizer: Backend, judge: Backend 
     known = {address: Prices(*price) if price else find_prices(address) for address, price in given.items()}
     for address, price in known.items():
         if spec.budget.usd is not None and price is None and not address.startswith(OWN_MACHINE):
-            own = {model.address: "--price", optimizer.address: "--optimizer-price"}
+            own = {optimizer.address: "--optimizer-price", model.address: "--price"}
             option = own.get(address, "--judge-price")
             raise ConfigError(
                 f"budget: usd = {spec.budget.usd}, but the price of {address} is not known; give it in dollars a "

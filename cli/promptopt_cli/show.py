@@ -91,6 +91,8 @@ def result(data: Mapping[str, Any], store: str) -> None:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
     for table in _effects(data["effects"]):
         out.print(table)
+    if data["effects"] and _is_penalised(data):
+        out.print("These effects are on the objective: the score less the penalty for length.")
     changes = [effect for effect in data["effects"] if effect["against"]]
     if changes and not any(map(_is_clear, changes)):
         out.print("None of these is certain by itself from so few calls; what is compared is the prompt as a whole.")
@@ -178,7 +180,7 @@ def _final(data: Mapping[str, Any]) -> "Table":
 
     table = Table(box=None, pad_edge=False)
     table.add_column("the final")
-    penalised = data.get("objective", "score") != "score"  # a summary that an older release stored names none
+    penalised = _is_penalised(data)
     for column in ("dev", "95 % interval", "valid of n", "test", "tokens read a call"):
         table.add_column(column, justify="right")
     if penalised:
@@ -197,6 +199,10 @@ def _final(data: Mapping[str, Any]) -> "Table":
             *([f"{finalist['objective']:.3f}"] if penalised else []),
         )
     return table
+
+
+def _is_penalised(data: Mapping[str, Any]) -> bool:
+    return bool(data.get("objective", "score") != "score")  # a summary that an older release stored names none
 
 
 def _mean(figures: Mapping[str, Any]) -> str:
