@@ -89,13 +89,8 @@ def result(data: Mapping[str, Any], store: str) -> None:
         out.print(line, soft_wrap=True)
     if data["best"]["id"] != data["seed"]["id"]:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
-    for table in _effects(data["effects"]):
-        out.print(table)
-    if data["effects"] and _is_penalised(data):
-        out.print("These effects are on the objective: the score less the penalty for length.")
-    changes = [effect for effect in data["effects"] if effect["against"]]
-    if changes and not any(map(_is_clear, changes)):
-        out.print("None of these is certain by itself from so few calls; what is compared is the prompt as a whole.")
+    for told in _effects(data):
+        out.print(told)
     out.print(_cost(data), soft_wrap=True)
     for line in _looks(data):
         out.print(line, style="yellow", soft_wrap=True)
@@ -253,8 +248,9 @@ def _range(figures: Mapping[str, Any]) -> str:
     return f"{_mean(figures)} ({figures['low']:.2f} to {figures['high']:.2f})"
 
 
-def _effects(effects: Sequence[Mapping[str, Any]]) -> Iterator["Table"]:
-    """Yield what the best prompt changed, then the choices and the levels that clearly matter."""
+def _effects(data: Mapping[str, Any]) -> Iterator["Table | str"]:
+    """Yield what the best prompt changed, then the choices and the levels that clearly matter, and how to read them."""
+    effects = data["effects"]
     changes = [effect for effect in effects if effect["against"]]
     clear = [e for e in effects if not e["against"] and _is_clear(e)]
     whole, levels = ([e for e in clear if bool(e["level"]) == wanted][:MAX_EFFECTS] for wanted in (False, True))
@@ -264,6 +260,10 @@ def _effects(effects: Sequence[Mapping[str, Any]]) -> Iterator["Table"]:
         yield _effect_table("which choices matter: the standard deviation over the levels of each", whole)
     if levels:
         yield _effect_table("levels that clearly matter, against the average", levels)
+    if effects and _is_penalised(data):
+        yield "These effects are on the objective: the score less the penalty for length."
+    if changes and not any(map(_is_clear, changes)):
+        yield "None of these is certain by itself from so few calls; what is compared is the prompt as a whole."
 
 
 def _is_clear(effect: Mapping[str, Any]) -> bool:
