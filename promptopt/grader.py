@@ -133,13 +133,8 @@ class Grader:
     def _read(self, works: Sequence[Work], on_tick: Tick) -> dict[str, float | None]:
         """Return the value of each output by its key: the mean of both orders, None without both."""
         readings = {place: row for part in ORDERS for place, row in self._known(works, part).items()}
-        requests = [
-            (place, self._question(place))
-            for part in ORDERS
-            for place in (Place(work, part) for work in works)
-            if place not in readings
-        ]
-        for place, reply in self._ask(requests, on_tick):
+        places = [place for part in ORDERS for work in works if (place := Place(work, part)) not in readings]
+        for place, reply in self._ask(places, on_tick):
             row = self._keep(place, *read(reply, place.work.rubric, place.part), reply)
             if row.value is not None:
                 readings[place] = row
@@ -154,7 +149,7 @@ class Grader:
         """Return the judge's remark on each output by its key; a remark that does not come is left out."""
         remarks = {place.work.key: row.text for place, row in self._known(works, REMARK).items()}
         places = [Place(work, REMARK) for work in works if work.key not in remarks]
-        for place, reply in self._ask([(place, self._question(place)) for place in places], lambda _: on_tick(1.0)):
+        for place, reply in self._ask(places, lambda _: on_tick(1.0)):
             text = " ".join(reply.text.split())[:MOST_CHARACTERS] if reply.status in ("ok", "truncated") else ""
             if text:
                 remarks[place.work.key] = text
@@ -170,14 +165,14 @@ class Grader:
             found |= {Place(mine[row.request_key], part): row for row in rows}
         return found
 
-    def _ask(self, requests: Sequence[tuple[Place, Request]], on_tick: Tick) -> Iterator[tuple[Place, Reply]]:
-        done = 0
+    def _ask(self, places: Sequence[Place], on_tick: Tick) -> Iterator[tuple[Place, Reply]]:
+        done, requests = 0, ((place, self._question(place)) for place in places)
         with closing(self._ledger.run(self.backend, requests)) as arrivals:
             for arrival in arrivals:
                 if arrival is not None:
                     done += 1
                     yield arrival
-                on_tick(done / len(requests))
+                on_tick(done / len(places))
 
     def _keep(self, place: Place, value: float | None, text: str, reply: Reply) -> ReadingRow:
         row = ReadingRow(place.work.key, self._part_key(place.work.rubric, place.part), value, text, reply.usage)
@@ -202,7 +197,8 @@ class Grader:
         """Return what is asked; the judge sees the input, the output and what counts, and never the prompt."""
         work, rubric = place.work, place.work.rubric
         intro, counts, *_ = COMMENT if place.part == REMARK else GRADE
-        head = [f"{intro}\n{counts} {rubric.text.strip()}" if rubric.text.strip() else intro]
+        criteria = rubric.text.strip() or (rubric.scale[-1] if place.part == REMARK else "")
+        head = [f"{intro}\n{counts} {criteria}" if criteria else intro]
         letters = tuple(LETTERS[: len(rubric.scale)])
         if place.part != REMARK:
             levels = rubric.scale if place.part == ORDERS[0] else rubric.scale[::-1]

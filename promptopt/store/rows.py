@@ -130,7 +130,7 @@ class ReadingRow:
     Args:
         request_key: The outcome.
         key: Names the judge, the rubric and the question.
-        value: In [0, 1]; None where nothing could be read, which is paid and not kept.
+        value: In [0, 1], of a remark 0; None where nothing could be read, which is paid and not kept.
         text: What the judge wrote, or the chances of the levels as JSON, where they are wanted.
         usage: What the call took.
     """

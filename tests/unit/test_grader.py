@@ -14,7 +14,7 @@ from promptopt.budget import Budget, Spend, Usage
 from promptopt.errors import ConfigError, MetricError
 from promptopt.evaluation import Evaluation
 from promptopt.evaluator import Evaluator
-from promptopt.grader import COMMENT, ORDERS, UNREAD, Grader, Place, Work, combine, read
+from promptopt.grader import COMMENT, ORDERS, REMARK, UNREAD, Grader, Place, Work, combine, read
 from promptopt.health import TooManyFailuresError
 from promptopt.layout import Message
 from promptopt.ledger import BudgetSpentError, Ledger
@@ -236,6 +236,13 @@ def test_remarks_reach_the_feedback_below_the_best_level_only(store: Store) -> N
     plain = Bench(store, naming("neutral"), ("choice", "write"))
     assert [o.feedback for o in plain.ask(2).outcomes] == ["The judge's level is 2 of 3: neutral."] * 2
     assert plain.judge.asked == [], "readings are the same with remarks and without"
+
+
+def test_levels_alone_say_what_counts_in_a_remark_too(store: Store) -> None:
+    grader = Bench(store, naming("rude")).grader
+    work = Work("k", ROWS[0], "out", Rubric(levels=("rude", "kind to everybody")))
+    assert "What counts: kind to everybody" in grader._question(Place(work, REMARK)).messages[0].content
+    assert "What counts:" not in grader._question(Place(work, ORDERS[0])).messages[0].content
 
 
 def test_the_best_level_and_a_judge_that_cannot_write_bring_no_remark(store: Store) -> None:
