@@ -29,7 +29,6 @@ from promptopt.evaluation import Evaluation
 from promptopt.example import Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
-from promptopt.journal import Journal, Services
 from promptopt.judge_model import MAX_TOKENS
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row

@@ -8,6 +8,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
+from dataclasses import replace
 from typing import Literal
 
 from promptopt.ask import Evaluate
@@ -20,7 +21,6 @@ from promptopt.grader import CALLS, UNREAD, Grader, Work
 from promptopt.ids import content_hash
 from promptopt.ledger import Ledger
 from promptopt.metric import NO_METRIC, SHOWN, score_by
-from promptopt.metric import NO_METRIC
 from promptopt.metrics.rubric import Rubric
 from promptopt.prompt import Prompt
 from promptopt.sheet import Form, Pair, Sheet
@@ -161,9 +161,8 @@ class Evaluator:
 
     def _recall(self, batch: list[Pair], sheet: Sheet) -> list[Pair]:
         """Write down what the store knows of these pairs, and return the others."""
-        stored = self.store.recall([pair.key for pair in batch], self.task.metric.key)
-        self._scored |= {outcome.example_id for outcome in stored.values() if outcome.score is not None}
         stored = self.store.recall([pair.key for pair in batch], self.metric_key)
+        self._scored |= {outcome.example_id for outcome in stored.values() if outcome.score is not None}
         fresh, unknown = [], []
         for pair in batch:
             outcome = stored.get(pair.key)
@@ -242,7 +241,7 @@ class Evaluator:
             # The answer is paid and stays known; what fails is this study's attempt to have it graded.
             reply = Reply("failed", outcome.output, error=UNREAD)
             unread.append(replace(self._row(pair, reply), study_id=None))
-            sheet.put(pair, replace(outcome, status="failed", feedback=UNREAD))
+            sheet.put(pair, outcome._replace(status="failed", feedback=UNREAD))
         self.store.add_outcomes(unread, scores, [])
         # Another study may have had the same outcome graded otherwise meanwhile: what the store kept is what holds.
         kept = self.store.recall([score.request_key for score in scores], self.metric_key)
@@ -284,20 +283,17 @@ class Evaluator:
 
     def _score(self, key: str, status: Status, output: str, example: Example) -> ScoreRow | None:
         """Score an outcome; what the metric cannot score has no score, as a call that failed has none."""
-        decoding = self.task.member(example.task).decoding
-        if status != "ok" and not (status == "truncated" and decoding.score_truncated):
-            return None
-        metric = self.task.metric
-        if metric.name == NO_METRIC:
+        task = self.task.member(example.task)
+        if not _is_scored(status, task) or task.metric.name == NO_METRIC or isinstance(task.metric, Rubric):
             return None
         try:
-            score = score_by(metric, output, example)
+            score = score_by(task.metric, output, example)
         except MetricError as error:
             begins = " / ".join(example.inputs.values())[:SHOWN]
             self._faults[example.id] = f"{str(error).rstrip('.')}; its row begins '{begins}'"
             return None
         self._scored.add(example.id)
-        return ScoreRow(key, metric.key, score.value, score.feedback)
+        return ScoreRow(key, self.metric_key, score.value, score.feedback)
 
     def _note_scores(self) -> None:
         """Have the health of the study looked at.
@@ -308,16 +304,6 @@ class Evaluator:
         scored, faults = self._scored, self._faults
         self._scored, self._faults = set(), {}
         self.ledger.health.note_scores(scored, faults, next(reversed(faults.values()), ""))
-        task = self.task.member(example.task)
-        if not _is_scored(status, task) or task.metric.name == NO_METRIC or isinstance(task.metric, Rubric):
-            return None
-        score = task.metric.score(output, example)
-        if not 0 <= score.value <= 1:  # also true of NaN
-            raise MetricError(
-                f"the metric {task.metric.name} gave {score.value} for example {example.id[:8]}, which is not "
-                "from 0 to 1; scale it."
-            )
-        return ScoreRow(key, self.metric_key, score.value, score.feedback)
 
     def _stored_key(self, pair: Pair, outcome: Outcome) -> str:
         return pair.key if outcome.status != "failed" else self._failed_key(pair)

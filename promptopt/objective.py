@@ -86,7 +86,7 @@ def shorter_first(
 
 
 def _with_cost(evaluation: Evaluation, cost: float) -> Evaluation:
-    return replace(evaluation, outcomes=tuple(replace(outcome, cost=cost) for outcome in evaluation.outcomes))
+    return replace(evaluation, outcomes=tuple(outcome._replace(cost=cost) for outcome in evaluation.outcomes))
 
 
 def _told(gain: Gain, verdict: Verdict) -> str:

@@ -330,7 +330,6 @@ class Study:
             spend=self._first_spend if self._is_finished else self._ledger.spend,
             test_use=self._test_use,
             earlier=self._journal.round.verdicts,
-            judging=describe(self.store.preferences(self.row.id)),
             judging=self._judging(),
             p_best=self._recommended.p_best if self._recommended else None,
             unscored=self._n_unscored(proof),
@@ -343,6 +342,7 @@ class Study:
             return 0
         seen = [*self._tally.evaluations.values(), *(proof.evaluations if proof else ())]
         return sum(o.status == "ok" and o.score is None for evaluation in seen for o in evaluation.outcomes)
+
     def _judging(self) -> dict[str, Any]:
         """Return what judges said and how far they can be trusted."""
         audit = self._grader.audit(self.setup.task.rubrics) if self._grader else None

@@ -11,9 +11,6 @@ from promptopt.errors import StoreError
 from promptopt.store import dialect, schema
 from promptopt.store.database import from_json, now, to_json, to_json_or_null
 from promptopt.store.leases import Leases, is_held, refuse_busy
-from promptopt.store.rows import OutcomeRow, StudyRow, StudyState, TextRow, TrialRow, TrialScoreRow
-from promptopt.store.database import from_json, now, to_json
-from promptopt.store.leases import Leases, refuse_busy
 from promptopt.store.rows import OutcomeRow, ReadingRow, StudyRow, StudyState, TextRow, TrialRow, TrialScoreRow
 
 trial_scores = text(schema.TRIAL_SCORES.format(which="consumed.study = :study"))

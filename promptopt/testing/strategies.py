@@ -19,8 +19,6 @@ from promptopt.ask import Ask, Compare, Embed, Evaluate, Recommend, Write, Writt
 from promptopt.example import Example
 from promptopt.guards import Guards
 from promptopt.ids import canonical_json
-from promptopt.landscape import Landscape
-from promptopt.ids import canonical_json, content_hash
 from promptopt.landscape import Landscape, uniform
 from promptopt.prompt import PARTS, Candidate, Prompt
 from promptopt.registry import configure
@@ -317,10 +315,6 @@ def _graded(penalty: float) -> Scorer:
         return uniform("grade", candidate.id, example.id) - penalty * length / 1000
 
     return score
-
-
-def _constant(score: float | None) -> Scorer:
-    return lambda _candidate, _example: score
 
 
 def _always(text: str) -> WriteText:

@@ -19,13 +19,13 @@ def strategies(
 ) -> None:
     """List the installed strategies, or one with its profiles and settings."""
     from promptopt import catalogue
-    from promptopt_cli import show
+    from promptopt_cli import show, show_strategies
 
     data = catalogue.describe_strategies(name)
     if as_json:
         show.as_json(data)
     else:
-        show.strategies(data)
+        show_strategies.strategies(data)
 
 
 def tasks(as_json: o.AsJson = False) -> None:
