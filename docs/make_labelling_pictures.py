@@ -13,9 +13,9 @@ sys.path.insert(0, str(DOCS.parent))
 from promptopt.store.rows import Vote
 from promptopt.store.store import Store
 from promptopt.web.server import Address, serving
-from tests.web.stage import NAME, recommend, stage
 from tests.web.conftest import FLAGS
 from tests.web.hands import PHONE, READY
+from tests.web.stage import NAME, recommend, stage
 
 STEPS = """Thanks for asking! You can return the lamp **within 30 days**, as long as it is unused.
 

@@ -1,7 +1,7 @@
 """Make docs/strategies/: a page a strategy, from its docstring and settings, and a plot of a run that was really made.
 
-    python docs/make_strategies.py                     write all pages (--check: say whether they are up to date)
-    python docs/make_strategies.py plot STORE STUDY    draw a finished study as docs/strategies/NAME.svg
+python docs/make_strategies.py                     write all pages (--check: say whether they are up to date)
+python docs/make_strategies.py plot STORE STUDY    draw a finished study as docs/strategies/NAME.svg
 """
 
 import re
@@ -13,7 +13,7 @@ from plot_study import plot
 
 from promptopt.catalogue import describe_strategies
 from promptopt.registry import find_strategy
-from promptopt_cli.show import as_setting
+from promptopt_cli.show_strategies import as_setting
 
 PAGES = Path(__file__).resolve().parent / "strategies"
 HEAD = "<!-- Made by docs/make_strategies.py from the docstring in {module}; change that, and run it again. -->"

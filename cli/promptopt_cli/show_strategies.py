@@ -20,18 +20,18 @@ def strategies(data: Sequence[Mapping[str, Any]]) -> None:
         if strategy[title]:
             out.print(f"{title}: {' '.join(strategy[title].split())}")
     out.print(f"needs: {', '.join(strategy['needs']) or 'nothing'}\n")
-    table([{**row, "default": _as_setting(row["default"])} for row in strategy["settings"]], SETTING_COLUMNS)
+    table([{**row, "default": as_setting(row["default"])} for row in strategy["settings"]], SETTING_COLUMNS)
     out.print()
     profiles = [{**profile, "exchanges": _assigned(profile["changes"])} for profile in strategy["profiles"]]
     table(profiles, ("profile", "what", "exchanges"))
 
 
-def _as_setting(value: Any) -> str:
+def as_setting(value: Any) -> str:
     """Return a value as ``--set`` takes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    return ",".join(map(_as_setting, value)) if isinstance(value, list | tuple) else str(value)
+    return ",".join(map(as_setting, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _assigned(settings: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={_as_setting(value)}" for name, value in settings.items()) or "nothing"
+    return " ".join(f"{name}={as_setting(value)}" for name, value in settings.items()) or "nothing"
