@@ -162,6 +162,7 @@ class Evaluator:
     def _recall(self, batch: list[Pair], sheet: Sheet) -> list[Pair]:
         """Write down what the store knows of these pairs, and return the others."""
         stored = self.store.recall([pair.key for pair in batch], self.metric_key)
+        self.ledger.health.note_known(len(stored))
         self._scored |= {outcome.example_id for outcome in stored.values() if outcome.score is not None}
         fresh, unknown = [], []
         for pair in batch:

@@ -7,6 +7,7 @@ from promptopt.backends.base import Reply
 
 LEAST_VALID = 0.9
 SILENT_AFTER = 40
+CHANCE = 0.02
 
 
 class TooManyFailuresError(Exception):
@@ -22,7 +23,7 @@ class Health:
 
     def __init__(self, floor: float = LEAST_VALID) -> None:
         self._floor = floor
-        self._n = self._n_bad = self._n_silent = 0
+        self._n = self._n_bad = self._n_silent = self._n_known = 0
         self._looked_at: set[str] = set()
         self._unscored: set[str] = set()
 
@@ -30,8 +31,8 @@ class Health:
         """Count a reply, and stop when it cannot be chance any more.
 
         Raises:
-            TooManyFailuresError: The share is under the floor by more than two standard errors, or the first 40 calls
-                were all refused or cut before a word was written.
+            TooManyFailuresError: The share, known answers among it, is under the floor by more than chance would do in
+                one of fifty; or the first 40 calls were all refused or cut before a word was written.
         """
         self._n += 1
         self._n_silent += reply.status not in ("ok", "truncated")
@@ -43,11 +44,15 @@ class Health:
         if reply.status not in ("failed", "malformed"):
             return
         self._n_bad += 1
-        if self._is_too_many(self._n_bad, self._n):
+        if self._is_too_many(self._n_bad, self._n + self._n_known):
             raise TooManyFailuresError(
                 f"{self._n_bad} of {self._n} calls failed, and with more than {1 - self._floor:.0%} missing scores "
                 f"would mean little; the last one: {reply.error or address}"
             )
+
+    def note_known(self, n: int) -> None:
+        """Count answers that the store had: where a search goes on, what is left of an ask may be what failed before."""
+        self._n_known += n
 
     def note_scores(self, scored: Iterable[str], unscored: Iterable[str] = (), why: str = "") -> None:
         """Count examples whose outputs were scored or could not be; stop when the latter cannot be chance any more.
@@ -60,7 +65,7 @@ class Health:
             why: What the metric says of the last one.
 
         Raises:
-            TooManyFailuresError: The share of examples is over what may be missing by more than two standard errors.
+            TooManyFailuresError: The share of examples is over what may be missing, likewise.
         """
         n_before = len(self._unscored)
         self._unscored.update(unscored)
@@ -72,5 +77,11 @@ class Health:
             )
 
     def _is_too_many(self, n_bad: int, n: int) -> bool:
-        most = 1 - self._floor
-        return n_bad > max(1.0, most * n + 2 * math.sqrt(most * self._floor * n))
+        """Return whether Chernoff's bound on the chance of so many is under 2 %."""
+        most, share = 1 - self._floor, n_bad / n
+        if share <= most:
+            return False
+        divergence = share * math.log(share / most)
+        if share < 1:
+            divergence += (1 - share) * math.log((1 - share) / (1 - most))
+        return n * divergence > -math.log(CHANCE)
