@@ -51,7 +51,7 @@ class Health:
             )
 
     def note_known(self, n: int) -> None:
-        """Count answers that the store had: where a search goes on, what is left of an ask may be what failed before."""
+        """Count answers that the store had: where a search goes on, what is left of an ask may have failed before."""
         self._n_known += n
 
     def note_scores(self, scored: Iterable[str], unscored: Iterable[str] = (), why: str = "") -> None:
