@@ -6,9 +6,10 @@ could most easily be better still.
 Profiles:
     paper: 200 prompts that the optimizer model induces from examples, 150 duels one at a time, the exact bonus.
     reference-code: The same with the diagonal bonus of the released code.
-    recommended: The first parameters are scaled by the width (unscaled, they predict utilities of some eight log-odds
-        before the first verdict), the network sees a random projection of the features and learns in fewer and larger
-        steps; new prompts come as it goes, and it ends when it is sure.
+    recommended: The first parameters are scaled by the width and utilities measured against the first network (else it
+        predicts, before the first verdict, utilities of some eight log-odds that are nothing but noise), the network
+        sees a random projection of the features and learns in fewer and larger steps; new prompts come as it goes, and
+        it ends when it is sure.
 
 Differences from the code, in every profile:
     - Ties count half to either side, and skips not at all.
@@ -68,6 +69,7 @@ class APOHF(ArenaSettings):
         epsilon: Adam's epsilon; with 1e-8 the last bit of a sum is blown up until another machine chooses other pairs.
         form: The bonus with the whole matrix (``exact``) or with its diagonal, as in the released code.
         scaled: Scale the first parameters by the width of their layer.
+        centred: Measure utilities and parameters against the first network, whose utilities are then all 0.
         project: Centre the features and project them at random to the width of the hidden layers; no principal
             components, whose signs depend on the machine's linear algebra.
         widen: Recommend among all prompts, and not only among those that have been in a duel.
@@ -86,6 +88,7 @@ class APOHF(ArenaSettings):
     epsilon: float = 1e-5
     form: Literal["exact", "diagonal"] = "exact"
     scaled: bool = True
+    centred: bool = True
     project: bool = True
     widen: bool = False
 
@@ -104,6 +107,7 @@ class APOHF(ArenaSettings):
             rate=0.001,
             epsilon=1e-8,
             scaled=False,
+            centred=False,
             project=False,
             source="induction",
         ),
@@ -115,6 +119,7 @@ class APOHF(ArenaSettings):
             rate=0.001,
             epsilon=1e-8,
             scaled=False,
+            centred=False,
             project=False,
             source="induction",
             form="diagonal",
@@ -150,7 +155,8 @@ class APOHF(ArenaSettings):
         rows = self._features(arena)
         duels = read_duels(arena, strengths)
         sizes = (rows.shape[1], self.hidden, self.hidden, 1)
-        first = UtilityNetwork.first(arena.context.rng("apohf", "network"), sizes, scaled=self.scaled)
+        rng = arena.context.rng("apohf", "network")
+        first = UtilityNetwork.first(rng, sizes, scaled=self.scaled, centred=self.centred)
         decay = self.ridge / (len(duels.left) + 50)
         network = first.train(rows, duels, steps=self.steps, rate=self.rate, decay=decay, epsilon=self.epsilon)
         gradients = network.gradients(rows)

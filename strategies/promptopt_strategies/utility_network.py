@@ -28,13 +28,18 @@ class UtilityNetwork:
     Args:
         sizes: The width of every layer, the input's first and 1 last.
         parameters: All weights and biases, layer by layer, shape (P,).
+        origin: The parameters that it is measured against: utilities are the difference to what these give, and
+            training is drawn towards them; None measures against nothing.
     """
 
     sizes: tuple[int, ...]
     parameters: "Array"
+    origin: "Array | None" = None
 
     @classmethod
-    def first(cls, rng: random.Random, sizes: Sequence[int], *, scaled: bool) -> "UtilityNetwork":
+    def first(
+        cls, rng: random.Random, sizes: Sequence[int], *, scaled: bool, centred: bool = False
+    ) -> "UtilityNetwork":
         """Return the network that training starts from.
 
         Args:
@@ -42,6 +47,7 @@ class UtilityNetwork:
             sizes: The width of every layer.
             scaled: Divide weights by the square root of half their layer's inputs and begin with biases of 0, so that
                 utilities have the size of 1; else all parameters are standard normal, as in the released code.
+            centred: Measure it against itself, so that before the first duel all utilities are 0.
         """
         import numpy as np
 
@@ -49,7 +55,8 @@ class UtilityNetwork:
         for inputs, outputs in pairwise(sizes):
             weights, biases = normals(rng, (inputs * outputs,)), normals(rng, (outputs,))
             parts += [weights * (2.0 / inputs) ** 0.5, biases * 0.0] if scaled else [weights, biases]
-        return cls(tuple(sizes), np.concatenate(parts))
+        parameters = np.concatenate(parts)
+        return cls(tuple(sizes), parameters, parameters if centred else None)
 
     @property
     def size(self) -> int:
@@ -58,7 +65,11 @@ class UtilityNetwork:
 
     def values(self, rows: "Array") -> "Array":
         """Return the utilities of rows of features, shape (n,)."""
-        return self._forward(rows)[-1][:, 0]
+        import numpy as np
+
+        if self.origin is None:
+            return self._level(rows)
+        return np.asarray(self._level(rows) - UtilityNetwork(self.sizes, self.origin)._level(rows))
 
     def pull_back(self, rows: "Array", slopes: "Array") -> "Array":
         """Return the gradient of the sum of slopes times utilities, shape (P,)."""
@@ -98,7 +109,7 @@ class UtilityNetwork:
             duels: Who beat whom.
             steps: How many.
             rate: Adam's learning rate.
-            decay: The factor of the squared parameters in the loss, times one half.
+            decay: The factor of the squared parameters in the loss, less those of the origin, times one half.
             epsilon: What Adam adds to the root mean square of the gradient; below it a gradient is not blown up.
         """
         import numpy as np
@@ -108,14 +119,21 @@ class UtilityNetwork:
         met = np.unique(np.concatenate([duels.left, duels.right]))
         local = Duels(np.searchsorted(met, duels.left), np.searchsorted(met, duels.right), duels.left_won, duels.weight)
         now, used = self, rows[met]
+        home = np.zeros_like(self.parameters) if self.origin is None else self.origin
+        ground = self._level(used) - self.values(used)
         mean, square = np.zeros_like(self.parameters), np.zeros_like(self.parameters)
         for step in range(1, steps + 1):
-            gradient = now.pull_back(used, loss_slopes(now.values(used), local)) + decay * now.parameters
+            gradient = now.pull_back(used, loss_slopes(now._level(used) - ground, local)) + decay * (
+                now.parameters - home
+            )
             mean = BETA_1 * mean + (1 - BETA_1) * gradient
             square = BETA_2 * square + (1 - BETA_2) * gradient**2
             change = (mean / (1 - BETA_1**step)) / (np.sqrt(square / (1 - BETA_2**step)) + epsilon)
-            now = UtilityNetwork(self.sizes, now.parameters - rate * change)
+            now = UtilityNetwork(self.sizes, now.parameters - rate * change, self.origin)
         return now
+
+    def _level(self, rows: "Array") -> "Array":
+        return self._forward(rows)[-1][:, 0]
 
     def _layers(self) -> "list[tuple[Array, Array]]":
         layers, at = [], 0

@@ -78,6 +78,12 @@ class TestDTS(ComparesPairs):
     strategy = configure("dts")
 
 
+class TestSPO(ComparesPairs):
+    __test__ = True
+    strategy = configure("spo")
+    plan_to_beat_random = 600  # a chain, which is ahead of a pool once it has come some way
+
+
 class TestBTL(ComparesPairs):
     __test__ = True
     strategy = configure("btl")
