@@ -163,9 +163,12 @@ class Template:
 
     def render(self, example: Example) -> tuple[Message, ...]:
         """Fill the slots with the example's fields; values are never scanned for slots again."""
+        inputs = example.inputs
         return tuple(
-            Message(role, "".join(example.inputs[s.name] if isinstance(s, Slot) else s for s in segments))
-            for role, segments in self.turns
+            [
+                Message(role, "".join([inputs[s.name] if isinstance(s, Slot) else s for s in segments]))
+                for role, segments in self.turns
+            ]
         )
 
     @cached_property

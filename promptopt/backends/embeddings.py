@@ -5,7 +5,8 @@ A reply's text is the vector as a JSON list, so that retries, pace and caps are 
 
 import orjson
 
-from promptopt.backends.base import Again, Reply, Request
+from promptopt.backends.base import Reply, Request
+from promptopt.backends.dialect import Dialect
 from promptopt.backends.http import Call, HTTPBackend
 from promptopt.backends.wire import MalformedError, read_usage
 
@@ -13,9 +14,9 @@ from promptopt.backends.wire import MalformedError, read_usage
 class EmbeddingsBackend(HTTPBackend):
     """Turns the last message of each request into a vector; see ``HTTPBackend`` for how it is reached."""
 
-    async def _answer(self, request: Request, model: str, again: Again) -> Reply:
+    def _word(self, request: Request, model: str, dialect: Dialect) -> Call:  # noqa: ARG002  # there is only one
         body = orjson.dumps({"model": model, "input": request.messages[-1].content, "encoding_format": "float"})
-        return await self._call(Call("/embeddings", body, read_vector), request, again)
+        return Call("/embeddings", body, read_vector)
 
 
 def read_vector(payload: bytes) -> Reply:

@@ -5,8 +5,9 @@ The thread that iterates ``run`` takes the requests; the calls, their retries an
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from promptopt.backends.base import MOST_ADDED, TAKEN_AHEAD, Again, K, Reply, Request, always
 from promptopt.backends.dialect import Dialect
@@ -84,8 +85,7 @@ class HTTPOptions:
                 raise ConfigError(f"http backend: {name} = {getattr(self, name)} must be above 0.")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call: its route below the base URL, its body, and how its answer is read."""
 
     path: str
@@ -109,11 +109,6 @@ class _Effort:
         reply.usage = Usage(took.prompt_tokens, took.completion_tokens, took.cached_tokens, took.cost_usd, self.seconds)
         reply.attempts = self.attempts
         return reply
-
-
-def _plain_call(request: Request, model: str, dialect: Dialect) -> Call:
-    body = write_request(request, model, dialect)
-    return Call(path_of(request), body, lambda payload: read_reply(payload, request, dialect))
 
 
 def _status_after(error: BackendError) -> Status:
@@ -217,52 +212,57 @@ class HTTPBackend:
             loop.wait(transport.close())
             loop.close()
 
-    async def _answer(self, request: Request, model: str, again: Again) -> Reply:
+    def _answer(self, request: Request, model: str, again: Again) -> Coroutine[Any, Any, Reply]:
         """Answer one request, in the wording that the model takes."""
+        return self._speak(request, again, lambda dialect: self._word(request, model, dialect))
+
+    def _word(self, request: Request, model: str, dialect: Dialect) -> Call:
         if request.choices and not self._options.likelihood:
             raise FatalBackendError(f"{self.address} scores no choices; open it with likelihood = true.")
-        return await self._speak(request, again, lambda dialect: _plain_call(request, model, dialect))
+        body = write_request(request, model, dialect)
+        return Call(path_of(request), body, lambda payload: read_reply(payload, request, dialect))
 
     async def _speak(self, request: Request, again: Again, word: Callable[[Dialect], Call]) -> Reply:
-        """Make the call of a request, once more if the model turns out to take another wording."""
-        dialect, effort = self._dialect, _Effort()
-        while True:
-            try:
-                return await self._call(word(dialect), request, again, effort)
-            except UnsupportedError as error:
-                if not dialect.may_switch:
-                    return effort.finish(Reply("failed", error=f"{self.address} {error}."))
-                dialect = self._dialect = dialect.switched()
+        """Make the call of a request, with as many attempts as it takes and is allowed.
 
-    async def _call(self, call: Call, request: Request, again: Again, effort: "_Effort | None" = None) -> Reply:
-        """Make one call for a request, with as many attempts as it takes and is allowed.
-
-        Raises:
-            UnsupportedError: The model does not take a field that most models take.
+        Args:
+            request: What is to be answered.
+            again: See ``Backend.run``.
+            word: Words the call; asked once more if the model turns out to take another dialect.
         """
-        effort = effort or _Effort()
+        effort, dialect = _Effort(), self._dialect
+        call = word(dialect)
         while True:
             try:
                 status, payload = await self._send("POST", call.path, call.body, effort, request.max_tokens)
                 if status != 200:
                     raise self._failure(status, payload)
                 return effort.finish(call.read(payload))
-            except (FatalBackendError, UnsupportedError):
+            except FatalBackendError:
                 raise
+            except UnsupportedError as error:
+                if not dialect.may_switch:
+                    return effort.finish(Reply("failed", error=f"{self.address} {error}."))
+                dialect = self._dialect = dialect.switched()
+                call = word(dialect)
             except BackendError as error:
-                verdict = self._verdict(error, effort)
-                lost = isinstance(error, LostError)
-                usage = error.usage if isinstance(error, LostError) else None
-                if verdict is None and lost and not again(request, usage):
-                    verdict = _status_after(error)
-                if verdict:
-                    if isinstance(error, CutError):
-                        return effort.finish(Reply(verdict, error.text, usage or Usage()))
-                    reason = f"{self.address} {error}."
-                    return effort.finish(Reply(verdict, "", usage or Usage(), error=reason, lost=lost and not usage))
-                waited = isinstance(error, OverdueError)
-            if not waited:
-                await self._pace.back_off(effort.attempts)
+                if reply := self._last_word(error, request, again, effort):
+                    return effort.finish(reply)
+                if not isinstance(error, OverdueError):  # which has taken its time already
+                    await self._pace.back_off(effort.attempts)
+
+    def _last_word(self, error: BackendError, request: Request, again: Again, effort: _Effort) -> Reply | None:
+        """Return the reply that this error leaves a request with, or None if there is to be another attempt."""
+        verdict = self._verdict(error, effort)
+        lost = isinstance(error, LostError)
+        usage = error.usage if isinstance(error, LostError) else None
+        if verdict is None and lost and not again(request, usage):
+            verdict = _status_after(error)
+        if verdict is None:
+            return None
+        if isinstance(error, CutError):
+            return Reply(verdict, error.text, usage or Usage())
+        return Reply(verdict, "", usage or Usage(), error=f"{self.address} {error}.", lost=lost and not usage)
 
     def _verdict(self, error: BackendError, effort: _Effort) -> Status | None:
         """Return how the request ends with this error, or None if it is worth another attempt.
@@ -295,9 +295,9 @@ class HTTPBackend:
         """
         if self._transport is None:
             raise FatalBackendError(CLOSED)
-        place = self._pace.place(size, effort.overdue)
+        place = await self._pace.place(size, effort.overdue)
         try:
-            async with place:
+            with place:
                 effort.attempts += 1
                 response = await self._transport.send(method, path, body)
         except TimeoutError:

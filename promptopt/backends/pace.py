@@ -6,10 +6,9 @@ Everything that one endpoint's requests have in common lives here; the clock is 
 import asyncio
 import random
 import time
-from collections import deque
+from collections import defaultdict, deque
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any
 
 from promptopt.errors import FatalBackendError
 
@@ -52,7 +51,7 @@ class Pace:
         self._in_flight: set[Place] = set()
         self._n_held = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._latencies: dict[int, _Latency] = {}
+        self._latencies: defaultdict[int, _Latency] = defaultdict(_Latency)
         self._n_round = self._n_turned_away = 0
         self._began_at = 0.0
         self._n_begun = 0
@@ -61,13 +60,25 @@ class Pace:
         # Jitter must not touch any stream that a search draws from.
         self._rng = random.Random()
 
-    def place(self, size: int = 0, overdue: int = 0) -> "Place":
-        """Return a place in flight to be held with ``async with``; it raises TimeoutError when the call is overdue.
+    async def place(self, size: int = 0, overdue: int = 0) -> "Place":
+        """Wait for a place in flight and return it, to be held with ``with``; that raises TimeoutError when overdue.
 
         Args:
             size: How many tokens may be written; calls of like size take about as long.
             overdue: How many attempts of its request were overdue; each lets the next take twice as long.
         """
+        if self._n_held < int(self.window) and not self._waiting:
+            self._n_held += 1
+        else:
+            await self._queue()
+        try:
+            if self._n_begun < self._concurrency:
+                await self._open_gradually()
+            while (wait_s := self._resume_at - time.monotonic()) > 0:
+                await asyncio.sleep(wait_s * self._rng.uniform(1.0, 1.1))
+        except asyncio.CancelledError:
+            self._give_up_place()
+            raise
         return Place(self, size.bit_length(), overdue)
 
     def note_answer(self, *, turned_away: bool = False, retry_after_s: float = 0.0) -> None:
@@ -111,20 +122,6 @@ class Pace:
                 self._n_held += 1
                 free -= 1
 
-    async def _enter(self) -> None:
-        if self._n_held < int(self.window) and not self._waiting:
-            self._n_held += 1
-        else:
-            await self._queue()
-        try:
-            if self._n_begun < self._concurrency:
-                await self._open_gradually()
-            while (wait_s := self._resume_at - time.monotonic()) > 0:
-                await asyncio.sleep(wait_s * self._rng.uniform(1.0, 1.1))
-        except asyncio.CancelledError:
-            self._give_up_place()
-            raise
-
     async def _queue(self) -> None:
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
@@ -156,8 +153,8 @@ class Pace:
         asyncio.get_running_loop().call_later(min(LOOK_S, self._timeout_s / 4), self._look)
 
     def _patience_s(self, place: "Place") -> float:
-        latency = self._latencies.get(place.size_class)
-        if latency is None or len(latency.kept) < KNOWN_FROM:
+        latency = self._latencies[place.size_class]
+        if len(latency.kept) < KNOWN_FROM:
             return self._timeout_s
         usual_s = max(PATIENCE_LEAST_S, PATIENCE * latency.p95_s)
         return min(self._timeout_s, usual_s * 2.0**place.overdue)
@@ -166,7 +163,7 @@ class Pace:
         self._in_flight.discard(place)
         self._give_up_place()
         if came_back:
-            self._latencies.setdefault(place.size_class, _Latency()).add(place.held_s)
+            self._latencies[place.size_class].add(place.held_s)
 
     async def _open_gradually(self) -> None:
         now = time.monotonic()
@@ -178,7 +175,7 @@ class Pace:
 
 
 class Place:
-    """One call in flight; entered when it may be sent, left when it has come back.
+    """One call in flight; entered when it is sent, left when it has come back.
 
     It ends its task as ``asyncio.timeout`` does, but without a timer of its own: one look for all is cheaper.
 
@@ -195,18 +192,15 @@ class Place:
         self.size_class = size_class
         self.overdue = overdue
         self.is_ended = False
-        self.task: asyncio.Task[Any] | None = None
-        self.began_at = 0.0
-        self.held_s = 0.0
-
-    async def __aenter__(self) -> "Place":
-        await self.pace._enter()
         self.task = asyncio.current_task()
         self.began_at = time.monotonic()  # the loop's own clock may tick by whole milliseconds
+        self.held_s = 0.0
+
+    def __enter__(self) -> "Place":
         self.pace._watch(self)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.held_s = time.monotonic() - self.began_at

@@ -4,8 +4,7 @@ The default one is aiohttp; others stand in files of their own and are chosen by
 """
 
 import ssl
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import aiohttp
 from yarl import URL
@@ -19,8 +18,7 @@ CONNECT_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """What an endpoint said to one attempt.
 
     Args:
@@ -87,8 +85,8 @@ class AiohttpTransport:
             raise FatalBackendError(CLOSED)
         url = self._urls.get(path) or self._urls.setdefault(path, URL(self._endpoint.url + path))
         try:
-            async with self._session.request(method, url, data=body, allow_redirects=False) as response:
-                payload = await response.read()
+            response = await self._session.request(method, url, data=body, allow_redirects=False)
+            payload = await response.read()  # which gives the connection back
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
             raise untrusted(self._endpoint, error) from None
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError):

@@ -98,8 +98,13 @@ class VLLMBackend(HTTPBackend):
             return await self._score(request, model, again)
         if request.allowed:
             await self._require_bonds(request.mode, model)
-            return await self._bound(request, model, again)
         return await super()._answer(request, model, again)
+
+    def _word(self, request: Request, model: str, dialect: Dialect) -> Call:
+        if not request.allowed:
+            return super()._word(request, model, dialect)
+        body = write_bound(request, model, dialect)
+        return Call(path_of(request), body, lambda payload: read_bound(payload, request, dialect))
 
     async def _score(self, request: Request, model: str, again: Again) -> Reply:
         """Return the choice that the answer most probably is; all calls that it takes are one reply's."""
@@ -137,8 +142,7 @@ class VLLMBackend(HTTPBackend):
                 return result
             found: list[Any] = []
             try:
-                call = Call(path, body, partial(_keep, read, found))
-                reply = await self._call(call, bill.request, bill.again)
+                reply = await self._call(Call(path, body, partial(_keep, read, found)), bill)
             except FatalBackendError:
                 if path != TOKENIZE:
                     raise
@@ -148,18 +152,14 @@ class VLLMBackend(HTTPBackend):
                 return None
             answer = found[-1] if found else None
 
-    async def _bound(self, request: Request, model: str, again: Again) -> Reply:
-        def word(dialect: Dialect) -> Call:
-            body = write_bound(request, model, dialect)
-            return Call(path_of(request), body, lambda payload: read_bound(payload, request, dialect))
-
-        return await self._speak(request, again, word)
+    async def _call(self, call: Call, bill: "_Bill") -> Reply:
+        return await self._speak(bill.request, bill.again, lambda _dialect: call)
 
     async def _require_bonds(self, mode: Mode, model: str) -> None:
         """Refuse a server that takes the setting and ignores it, as one does that does not know it."""
         question = probe(mode)
         if self._probe is None:
-            self._probe = asyncio.create_task(self._bound(question, model, always))
+            self._probe = asyncio.create_task(super()._answer(question, model, always))
         reply = await asyncio.shield(self._probe)
         if reply.text not in question.allowed:
             said = reply.error or f"it answers {reply.text[:40]!r} where only {question.allowed[0]!r} is allowed."
