@@ -8,6 +8,7 @@ from promptopt.backends.base import Reply
 LEAST_VALID = 0.9
 SILENT_AFTER = 40
 CHANCE = 0.02
+EMPTY = "without a word; has it too little room (--answer-tokens), or does something stop it at once?"
 
 
 class TooManyFailuresError(Exception):
@@ -32,14 +33,16 @@ class Health:
 
         Raises:
             TooManyFailuresError: The share, known answers among it, is under the floor by more than chance would do in
-                one of fifty; or the first 40 calls were all refused or cut before a word was written.
+                one of fifty; or the first 40 calls were all refused or empty.
         """
         self._n += 1
-        self._n_silent += reply.status not in ("ok", "truncated")
+        is_answer = reply.status in ("ok", "truncated")
+        self._n_silent += not (is_answer and reply.text.strip())
         if self._n_silent == self._n == SILENT_AFTER:
+            said = EMPTY if is_answer else reply.error or reply.text[:80] or address
             raise TooManyFailuresError(
                 f"none of the first {self._n} calls brought an answer that could be scored; the last one was "
-                f"{reply.status}: {reply.error or reply.text[:80] or address}"
+                f"{reply.status}: {said}"
             )
         if reply.status not in ("failed", "malformed"):
             return

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from promptopt.errors import PromptOptError
 from promptopt_cli.commands import evaluate, export, info, label, optimize, studies
-from promptopt_cli.text import clean
+from promptopt_cli.text import clean, open_streams
 
 
 class Commands(TyperGroup):
@@ -53,6 +53,7 @@ def main() -> NoReturn:
     """Run the command line; exit 0 done, 1 failed, 2 bad input, 3 waiting, 130 stopped by Ctrl-C."""
     # Matrices are small here, and the threads of numpy's algebra wait by spinning: ruinous on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    open_streams()
     try:
         app()
     except PromptOptError as error:
@@ -71,9 +72,10 @@ def _unexpected(error: Exception) -> str:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="promptopt-", suffix=".log", delete=False) as log:
-        traceback.print_exception(error, file=log)
-    return (
-        f"this is a fault of ours ({type(error).__name__}: {error}); nothing stored is lost, and the details are in "
-        f"{log.name}. Please report it with that file."
-    )
+    said = f"this is a fault of ours ({type(error).__name__}: {error}); nothing stored is lost"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="promptopt-", suffix=".log", delete=False) as log:
+            traceback.print_exception(error, file=log)
+    except OSError:
+        return f"{said}. Please report it; the details could not be written anywhere."
+    return f"{said}, and the details are in {log.name}. Please report it with that file."

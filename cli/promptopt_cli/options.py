@@ -182,6 +182,15 @@ def with_guards(spec: StudySpec, settings: Sequence[str] | None) -> StudySpec:
     return replace(spec, guards=read_guards(read_pairs("--guard", settings or ()), spec.guards))
 
 
+_PAIRS = {
+    "--add": "calls=500",
+    "--set": "width=4",
+    "--column": "target=label",
+    "--guard": "urls=off",
+    "--model-option": "concurrency=16",
+}
+
+
 def read_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     """Read ``name=value`` texts.
 
@@ -192,7 +201,7 @@ def read_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f"{option} {text}: expected name=value.")
+            raise ConfigError(f"{option} {text}: expected name=value, such as {_PAIRS[option]}.")
         pairs[name.strip()] = value.strip()
     return pairs
 

@@ -5,12 +5,13 @@ Model output is escaped, so that nothing a model writes can style or move the te
 
 import difflib
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from promptopt_cli.judges import describe_judges
-from promptopt_cli.text import clean, words_for
+from promptopt_cli.text import clean, speaks_utf8, words_for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +24,7 @@ WORD_STYLE = {"better": "bold green", "worse": "bold red", "not measured": "bold
 MAX_EFFECTS = 8
 SHOWN_ERRORS = 8
 ROLES = ("optimizer", "judge")  # of models that a search calls besides the task model
+LEAST_WIDTH = 60
 
 
 def console() -> "Console":
@@ -35,13 +37,14 @@ def console() -> "Console":
         def render_str(self, text: str, **settings: Any) -> "Text":
             return super().render_str(clean(text), **settings)
 
-    width = None if sys.stdout.isatty() else 100
+    # Tables in less than 60 columns are lines of single letters; there the terminal may break the lines.
+    width = max(LEAST_WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
     return Plain(width=width, highlight=False, markup=False, emoji=False)
 
 
 def as_json(data: Any) -> None:
     """Print plain JSON."""
-    text = json.dumps(data, ensure_ascii=False, indent=2)
+    text = json.dumps(data, ensure_ascii=not speaks_utf8(), indent=2)
     print(text.encode("utf-8", "replace").decode("utf-8"))
 
 

@@ -240,7 +240,13 @@ class _Questions:
                 asked = self._last(text, self._by_last_line.get(": ".join(parts[cut:]), ()))
                 if asked is not None:
                     return asked
-        return self._last(text, self._examples)
+        return self._at_the_end(text) or self._last(text, self._examples)
+
+    def _at_the_end(self, text: str) -> Example | None:
+        """Return the example with the longest value that the text ends with, after any word."""
+        words = text.rsplit("\n", 1)[-1].split(" ")
+        endings = (self._by_last_line.get(" ".join(words[cut:]), ()) for cut in range(len(words)))
+        return next(filter(None, (self._last(text, examples) for examples in endings)), None)
 
     def _last(self, text: str, examples: Iterable[Example]) -> Example | None:
         """Return the example that ends last in the text, the longest of those; None if none stands in it whole."""

@@ -112,17 +112,17 @@ def read_reply(payload: bytes, request: Request, dialect: Dialect = PLAIN) -> Re
     try:
         body = orjson.loads(payload)
     except orjson.JSONDecodeError:
-        raise MalformedError("the answer is not JSON") from None
+        raise MalformedError("gives an answer that is not JSON") from None
     if not isinstance(body, dict):
-        raise MalformedError("the answer is not a JSON object")
+        raise MalformedError("gives an answer that is not a JSON object")
     usage = read_usage(body.get("usage"))
     choice = _first(body.get("choices"))
     if choice is None:
-        raise MalformedError("the answer has no choices", usage)
+        raise MalformedError("gives an answer without choices", usage)
     try:
         return _read_choice(choice, request, usage, dialect)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
-        raise MalformedError("the answer's choice is not in the expected form", usage) from None
+        raise MalformedError("gives an answer whose choice is not in the expected form", usage) from None
 
 
 def read_failure(status: int, payload: bytes, key: str = "") -> BackendError:

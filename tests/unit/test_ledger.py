@@ -257,5 +257,12 @@ def test_a_model_that_refuses_everything_stops_the_study_early() -> None:
     with pytest.raises(TooManyFailuresError, match=r"first 40 calls.*rather not"):
         list(ledger.run(backend, requests(200)))
     assert len(backend.asked) == 40
-    mixed = FakeBackend(lambda request: Reply("ok" if request.messages[0].content[-1] == "0" else "refused"))
+    mixed = FakeBackend(lambda request: Reply("ok" if request.messages[0].content[-1] == "0" else "refused", "x"))
     assert len(list(Ledger(Budget(), Spend()).run(mixed, requests(200)))) == 200
+
+
+def test_a_model_that_says_nothing_at_all_stops_the_study_early() -> None:
+    silent = FakeBackend(lambda _: Reply("truncated", " \n"), concurrency=1)
+    with pytest.raises(TooManyFailuresError, match=r"first 40 calls.*truncated: without a word.*--answer-tokens"):
+        list(Ledger(Budget(), Spend()).run(silent, requests(200)))
+    assert len(silent.asked) == 40

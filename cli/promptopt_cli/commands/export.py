@@ -1,6 +1,5 @@
 """``promptopt export``: the prompt a study says to use, in a form that other programs take."""
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ import typer
 from promptopt.config import DEFAULT_STORE
 from promptopt.errors import UnknownNameError
 from promptopt_cli import options as o
+from promptopt_cli.text import exact
 
 if TYPE_CHECKING:
     from promptopt.prompt import Prompt
@@ -35,6 +35,7 @@ def export(
 ) -> None:
     """Print the prompt that a study says to use; inputs stand as {field}."""
     from promptopt.report import best_prompt
+    from promptopt_cli.show import as_json
 
     if form not in FORMS:
         raise UnknownNameError("export form", form, FORMS)
@@ -49,13 +50,13 @@ def export(
     if summary["state"] == "paused":
         print(f"promptopt: not proved: the study '{study}' is paused; this is its best prompt so far.", file=sys.stderr)
     if form == "text":
-        print("\n\n".join(_text(message) for message in messages))
+        print(exact("\n\n".join(_text(message) for message in messages)))
     elif form == "json":
-        print(json.dumps({"id": prompt.id, "parts": prompt.to_json()}, ensure_ascii=False, indent=2))
+        as_json({"id": prompt.id, "parts": prompt.to_json()})
     else:
         completes = summary["best"]["mode"] == "completion"
         body = {"prompt": messages[0]["content"]} if completes else {"messages": messages}
-        print(json.dumps({**body, **_how(prompt, summary)}, ensure_ascii=False, indent=2))
+        as_json({**body, **_how(prompt, summary)})
 
 
 def _how(prompt: "Prompt", summary: Mapping[str, Any]) -> dict[str, Any]:
