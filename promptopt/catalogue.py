@@ -8,15 +8,15 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from promptopt.backends.address import open_backend
+from promptopt.backends.address import open_backend, read_vllm_options
 from promptopt.backends.base import Request
 from promptopt.docstring import Docstring
-from promptopt.errors import ConfigError, PromptOptError, StrategyError
+from promptopt.errors import ConfigError, PromptOptError, StrategyError, UnknownNameError
 from promptopt.example import Example
 from promptopt.layout import Message
 from promptopt.plugins import load_task, ready_task_names
@@ -167,6 +167,42 @@ def embedded_file(path: str, progress: Progress | None) -> Path:
     from promptopt.backends.model_file import locate_or_pull
 
     return locate_or_pull(path or None, progress)
+
+
+def keep_vllm(model: str, options: Mapping[str, str], progress: Progress | None) -> dict[str, Any]:
+    """Start a vLLM server that stays, and return where it is; one of this model that is kept is returned as it is.
+
+    Raises:
+        ConfigError: There is no command to start it with, or an option is wrong.
+        FatalBackendError: It does not start; quotes its log.
+    """
+    from promptopt.backends.vllm_kept import keep
+
+    return keep(model.removeprefix("vllm:"), read_vllm_options(options)[0], progress).to_json()
+
+
+def kept_vllm() -> list[dict[str, Any]]:
+    """Return the vLLM servers that are kept: model, state, address and log."""
+    from promptopt.backends.vllm_kept import kept
+
+    return [server.to_json() for server in kept()]
+
+
+def end_vllm(model: str | None = None) -> list[str]:
+    """End the kept vLLM servers of a model, or all of them, and return their models.
+
+    Raises:
+        UnknownNameError: None is kept for this model.
+    """
+    from promptopt.backends.vllm_kept import kept
+
+    servers = kept()
+    wanted = [server for server in servers if model is None or server.model == model.removeprefix("vllm:")]
+    if model is not None and not wanted:
+        raise UnknownNameError("kept vLLM server", model, [server.model for server in servers])
+    for server in wanted:
+        server.end()
+    return [server.model for server in wanted]
 
 
 def _installed(package: str, state: str) -> str:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from promptopt.errors import PromptOptError
-from promptopt_cli.commands import evaluate, export, info, label, optimize, studies
+from promptopt_cli.commands import evaluate, export, info, label, optimize, studies, vllm
 from promptopt_cli.text import clean, open_streams
 
 
@@ -46,6 +46,7 @@ app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("strategies", epilog=info.STRATEGIES_EXAMPLE)(info.strategies)
 app.command("tasks", epilog=info.TASKS_EXAMPLE)(info.tasks)
 app.add_typer(info.models, name="models")
+app.add_typer(vllm.app, name="vllm")
 app.command("doctor", epilog=info.DOCTOR_EXAMPLE)(info.doctor)
 
 

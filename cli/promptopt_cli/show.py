@@ -122,11 +122,6 @@ def studies(lines: Sequence[Mapping[str, Any]], store: str) -> None:
     console().print(table)
 
 
-def interrupted(name: str, store: str) -> None:
-    """Say how a study goes on whose process was killed."""
-    console().print(f"\n{name}: {_stand({'name': name, 'state': 'interrupted'}, store)}", soft_wrap=True)
-
-
 def _stand(line: Mapping[str, Any], store: str) -> str:
     """Return where a study stands: its verdict, or how it goes on if its process was killed."""
     if line["state"] == "interrupted":

@@ -8,12 +8,16 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from promptopt.backends.base import Backend
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.example import Example
+
+if TYPE_CHECKING:
+    from promptopt.backends.http import HTTPOptions
+    from promptopt.backends.vllm_server import ServerOptions
 
 KINDS = ("embedded", "http", "https", "litellm", "openai", "simulated", "vllm")
 
@@ -80,7 +84,20 @@ def _open_http(address: str, given: Mapping[str, str]) -> Backend:
 
 
 def _open_vllm(model: str, given: Mapping[str, str], tell: Callable[[str, int, int], None] | None) -> Backend:
-    from promptopt.backends.vllm import OWN_OPTIONS, OwnedVLLM
+    from promptopt.backends.vllm import OwnedVLLM
+
+    start, options = read_vllm_options(given)
+    return OwnedVLLM(model, start, options, tell)
+
+
+def read_vllm_options(given: Mapping[str, str]) -> "tuple[ServerOptions, HTTPOptions]":
+    """Return how a vLLM server of our own is started, and how it is used.
+
+    Raises:
+        UnknownNameError: There is no such option.
+        ConfigError: An option cannot be used.
+    """
+    from promptopt.backends.vllm import OWN_OPTIONS
     from promptopt.backends.vllm_server import ServerOptions
 
     manner, start = _defaults(OWN_OPTIONS), _defaults(ServerOptions())
@@ -88,8 +105,7 @@ def _open_vllm(model: str, given: Mapping[str, str], tell: Callable[[str, int, i
         name: default for name, default in manner.items() if name not in ("key_variable", "likelihood", "server")
     }
     settings = _read("vllm", given, {**settable, **start})
-    options = replace(OWN_OPTIONS, **_pick(settings, manner))
-    return OwnedVLLM(model, ServerOptions(**_pick(settings, start)), options, tell)
+    return ServerOptions(**_pick(settings, start)), replace(OWN_OPTIONS, **_pick(settings, manner))
 
 
 def _open_openai(address: str, given: Mapping[str, str]) -> Backend:

@@ -18,6 +18,7 @@ from promptopt.backends.endpoint import Endpoint
 from promptopt.backends.gauges import Gauges
 from promptopt.backends.http import Call, HTTPBackend, HTTPOptions
 from promptopt.backends.loop import CLOSED, TICK_S
+from promptopt.backends.vllm_kept import KeptServer, find_kept
 from promptopt.backends.vllm_scoring import (
     TEMPLATE_FIELDS,
     TOKENIZE,
@@ -201,6 +202,8 @@ def _keep(read: Callable[[bytes], tuple[Any, Usage]], found: list[Any], payload:
 class OwnedVLLM(VLLMBackend):
     """Reaches a model on a vLLM server of its own, started when the model is first needed and ended with us.
 
+    Where a server is kept for this model and these settings (``promptopt vllm start``), that one is used and goes on.
+
     Args:
         model: A folder, or a name on the hub.
         server: How it is started.
@@ -212,7 +215,8 @@ class OwnedVLLM(VLLMBackend):
     """
 
     def __init__(self, model: str, server: ServerOptions, options: HTTPOptions, tell: Tell | None = None) -> None:
-        self._server = VLLMServer(model, server, tell)
+        own = VLLMServer(model, server, tell)
+        self._server: VLLMServer | KeptServer = find_kept(own.model_key) or own
         super().__init__(self._server.endpoint, options)
 
     @property

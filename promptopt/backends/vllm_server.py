@@ -39,8 +39,8 @@ HOST = "127.0.0.1"
 
 _TELL_S = 10.0
 _HEALTH_S = 2.0
-_LOOK_S = 0.5
-_KILL_S = 5.0
+LOOK_S = 0.5
+KILL_S = 5.0
 _LOGS_KEPT = 9
 _ERROR = re.compile(r"\b[A-Z]\w*Error: ")
 _QUOTE = 200
@@ -110,22 +110,25 @@ class VLLMServer:
         model: A folder, or a name on the hub.
         options: How it is started.
         tell: Told how the start goes.
+        stays: Whether it goes on when we end, until ``end``.
 
     Raises:
         ConfigError: There is no model named, or no command to start it with.
     """
 
-    def __init__(self, model: str, options: ServerOptions, tell: Tell | None = None) -> None:
+    def __init__(self, model: str, options: ServerOptions, tell: Tell | None = None, *, stays: bool = False) -> None:
         if not model:
             raise ConfigError("vllm: names no model; write vllm:FOLDER or vllm:NAME, as in vllm:Qwen/Qwen3-8B.")
         self.model = model
         self._command = find_command(options.command)
         self._options = options
         self._tell = tell or _silent
-        self._port = _free_port()
+        self.port = _free_port()
         key = secrets.token_urlsafe(32)
-        self.endpoint = Endpoint(f"http://{HOST}:{self._port}/v1", "", key, KEY_VARIABLE)
-        self.log = cache_folder() / "logs" / f"vllm-{os.getpid()}-{self._port}.log"
+        self.endpoint = Endpoint(f"http://{HOST}:{self.port}/v1", "", key, KEY_VARIABLE)
+        self.log = cache_folder() / "logs" / f"vllm-{os.getpid()}-{self.port}.log"
+        self._stays = stays
+        self._pipe: int | None = None
         self._lock = threading.Lock()
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._started_at = self._looked_at = self._told_at = 0.0
@@ -167,45 +170,71 @@ class VLLMServer:
         when = "" if self._ready else " before it was ready"
         raise FatalBackendError(f"The server of vllm:{self.model} ended{when} (exit code {code}){self._last_words()}")
 
+    @property
+    def pid(self) -> int:
+        """The process id of its watchdog; 0 before it is started."""
+        return self._watchdog.pid if self._watchdog else 0
+
     def close(self) -> None:
+        """End the server with all its processes, unless it stays; more than once does no harm."""
+        if not self._stays:
+            self.end()
+
+    def leave(self) -> None:
+        """Let it go on when this object is gone."""
+        if self._watchdog is not None:
+            self._watchdog.returncode = 0  # else Python complains of a child that nobody waits for
+
+    def end(self) -> None:
         """End the server with all its processes; more than once does no harm."""
         with self._lock:
             self._closed = True
-            if self._watchdog is None or self._watchdog.stdin is None:
+            if self._watchdog is None:
                 return
-            self._watchdog.stdin.close()
+            if self._pipe is not None:
+                os.close(self._pipe)
+                self._pipe = None
+            else:
+                self._watchdog.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._watchdog.wait(watchdog.GRACE_S + _KILL_S)
+                self._watchdog.wait(watchdog.GRACE_S + KILL_S)
 
     def _exit_code(self, watchdog_: "subprocess.Popen[bytes]") -> int | None:
         """Return how the server ended, or None while it runs; one that no longer listens is given time to end."""
-        if self._ready and watchdog_.poll() is None and _is_deaf(self._port):
+        if self._ready and watchdog_.poll() is None and _is_deaf(self.port):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return watchdog_.wait(watchdog.GRACE_S + _KILL_S)
+                return watchdog_.wait(watchdog.GRACE_S + KILL_S)
         return watchdog_.poll()
 
     def _start(self) -> None:
         serve = [self.model] if "serve" in self._command else ["--model", self.model]
-        place = ["--host", HOST, "--port", str(self._port)]
+        place = ["--host", HOST, "--port", str(self.port)]
         # Without the details nobody learns what the prefix cache gave; a line in the log for each call costs time.
         manner = ["--enable-prompt-tokens-details", "--uvicorn-log-level", "warning"]
         command = [*self._command, *serve, *place, *manner, *self._options.arguments()]
         quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        end, beginning = os.pipe()
         with _open_log(self.log) as log:
             self._watchdog = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", watchdog.__file__, *command],
-                stdin=subprocess.PIPE,
+                stdin=end,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**quiet, **os.environ, KEY_VARIABLE: self.endpoint.key},
                 start_new_session=True,
+                pass_fds=(beginning,) if self._stays else (),  # a pipe that the watchdog itself holds open never closes
             )
+        os.close(end)
+        if self._stays:
+            os.close(beginning)
+        else:
+            self._pipe = beginning
         self._started_at = self._told_at = time.monotonic()
         self._tell(f"starting vLLM, its log is {self.log}", 0, 0)
 
     def _look(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_S:
+        if now - self._looked_at < LOOK_S:
             return
         self._looked_at = now
         self.require_alive()
@@ -215,7 +244,7 @@ class VLLMServer:
                 f"The server of vllm:{self.model} was not ready within start_timeout_s = "
                 f"{self._options.start_timeout_s:g} s{self._last_words()}"
             )
-        self._ready = _is_healthy(self._port)
+        self._ready = is_healthy(self.port)
         if self._ready or now - self._told_at > _TELL_S:
             self._told_at = now
             self._tell("vLLM is ready after" if self._ready else "starting vLLM", round(waited_s), 0)
@@ -278,7 +307,8 @@ def _is_deaf(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == errno.ECONNREFUSED
 
 
-def _is_healthy(port: int) -> bool:
+def is_healthy(port: int) -> bool:
+    """Return whether a server on this machine says that it can be asked."""
     connection = http.client.HTTPConnection(HOST, port, timeout=_HEALTH_S)
     try:
         connection.request("GET", "/health")

@@ -52,7 +52,7 @@ def show_(
         show.as_json(data)
         return
     if data["state"] == "interrupted":
-        show.interrupted(study, store)
+        show.studies([data], store)
     elif "seed" in data:
         show.result(data, store)
     show.trials(data, trials)
