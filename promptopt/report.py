@@ -50,6 +50,7 @@ def best_prompt(store_path: str, name: str) -> tuple[Prompt, Mapping[str, Any]]:
     """
     with open_store(store_path) as store:
         row = find_study(store, name)
+        _refuse_evaluation(row)
         if "best" not in row.summary:
             raise ConfigError(f"The study '{name}' has no prompt to show yet; go on with: promptopt resume {name}.")
         return store.prompt(row.summary["best"]["id"]), row.summary
@@ -64,8 +65,7 @@ def study_spec(store_path: str, name: str) -> Mapping[str, Any]:
     """
     with open_store(store_path) as store:
         row = find_study(store, name)
-        if row.config.get("is_evaluation"):
-            raise ConfigError(f"'{name}' is an evaluation and no search; the same promptopt evaluate command goes on.")
+        _refuse_evaluation(row)
         return {**row.config["spec"], "budget": dict(row.budget) or row.config["spec"]["budget"]}
 
 
@@ -100,6 +100,11 @@ def find_study(store: Store, name: str) -> StudyRow:
     if row is None:
         raise UnknownNameError("study", name, [row.name for row in store.studies()])
     return row
+
+
+def _refuse_evaluation(row: StudyRow) -> None:
+    if row.config.get("is_evaluation"):
+        raise ConfigError(f"'{row.name}' is an evaluation and no search; the same promptopt evaluate command goes on.")
 
 
 def _trial(score: TrialScoreRow, trial: TrialRow) -> dict[str, Any]:

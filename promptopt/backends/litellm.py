@@ -141,6 +141,8 @@ def _import() -> Any:
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     # For good, since litellm imports much of itself at the first call of a provider.
     warnings.filterwarnings("ignore", module=r"litellm\b|pydantic\b")
+    # It makes the coroutine of a call in another thread, and leaves it when the call is cancelled meanwhile.
+    warnings.filterwarnings("ignore", r"coroutine '.*acompletion' was never awaited", RuntimeWarning)
     import litellm
 
     litellm.suppress_debug_info = True

@@ -73,6 +73,11 @@ class TestOpenAI(TestHTTPWithFaults):
         return open_backend(f"{self.package}:{self.server.url}#{self.model}", options=options)
 
 
+# litellm makes the coroutine of a call in another thread, and leaves it when the call is cancelled meanwhile.
+@pytest.mark.filterwarnings("ignore:coroutine '.*acompletion' was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <coroutine object .*acompletion:pytest.PytestUnraisableExceptionWarning"
+)
 class TestLiteLLM(TestOpenAI):
     package = "litellm"
     model = "openai/tiny"

@@ -279,7 +279,7 @@ def test_whether_there_is_a_vllm_command(cli: Cli, monkeypatch: pytest.MonkeyPat
     "words",
     [(), ("optimize",), ("resume",), ("evaluate",), ("export",), ("strategies",), ("tasks",), ("doctor",),
      ("studies", "list"), ("studies", "show"), ("studies", "best"), ("studies", "diff"), ("studies", "delete"),
-     ("models", "list"), ("models", "pull")],
+     ("models", "list"), ("models", "pull"), ("vllm", "start"), ("vllm", "status"), ("vllm", "stop")],
 )  # fmt: skip
 def test_every_help_ends_with_an_example(cli: Cli, words: tuple[str, ...]) -> None:
     ran = cli(*words, "--help")
