@@ -33,12 +33,12 @@ class Health:
 
         Raises:
             TooManyFailuresError: The share, known answers among it, is under the floor by more than chance would do in
-                one of fifty; or the first 40 calls were all refused or empty.
+                one of fifty; or nothing is known and the first 40 calls were all refused or empty.
         """
         self._n += 1
         is_answer = reply.status in ("ok", "truncated")
         self._n_silent += not (is_answer and reply.text.strip())
-        if self._n_silent == self._n == SILENT_AFTER:
+        if self._n_silent == self._n == SILENT_AFTER and not self._n_known:
             said = EMPTY if is_answer else reply.error or reply.text[:80] or address
             raise TooManyFailuresError(
                 f"none of the first {self._n} calls brought an answer that could be scored; the last one was "
