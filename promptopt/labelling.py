@@ -14,10 +14,12 @@ from typing import Any
 from promptopt.duel import VERDICTS, Verdict
 from promptopt.errors import DataError
 from promptopt.report import find_study, open_store
+from promptopt.store.passes import check_name
 from promptopt.store.rows import FileRow
 from promptopt.store.store import Store
 
 COLUMNS = ("duel", "verdict", "labeller", "remark", "input", "left", "right")
+DELIMITERS = ",;\t"
 SUFFIXES = (".csv", ".jsonl")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -87,6 +89,10 @@ def _verdicts(
             raise DataError(f"{path}, line {line}: verdict '{verdict[:40]}' must be one of {', '.join(VERDICTS)}.")
         if not who:
             raise DataError(f"{path}, line {line}: labeller is empty; fill it in, or say who with --name.")
+        try:
+            check_name(who)
+        except DataError as error:
+            raise DataError(f"{path}, line {line}: {error}") from None
         yield duel_id, who, verdict, _unescaped(str(row.get("remark") or ""))
 
 
@@ -119,20 +125,27 @@ def _unescaped(cell: str) -> str:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(_read(path), newline=""))
-    if missing := [name for name in COLUMNS[:2] if name not in (reader.fieldnames or ())]:
-        raise DataError(f"{path}, line 1: there is no column '{missing[0]}'; export the file anew.")
-    for row in reader:
-        yield reader.line_num, row
+    text = _read(path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    # Spreadsheets of some countries write semicolons.
+    delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        if missing := [name for name in COLUMNS[:2] if name not in (reader.fieldnames or ())]:
+            raise DataError(f"{path}, line 1: there is no column '{missing[0]}'; export the file anew.")
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num + 1}: this is not CSV ({error}); correct it.") from None
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(_read(path).split("\n"), 1):  # not at other line ends, which texts may hold
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: this is not JSON ({error}); correct it.") from None
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: this is no JSON object; export the file anew.")

@@ -14,7 +14,7 @@ def describe_judges(data: Mapping[str, Any]) -> Iterator[str]:
     if "verdicts" not in told:
         return
     counts = ", ".join(f"{n} by {WHO[source]}" for source, n in told["verdicts"].items())
-    best = f"; the best is the best of all compared with probability {data['p_best']:.2f}" if data["p_best"] else ""
+    best = f"; with probability {data['p_best']:.2f} the leader is the best" if data["p_best"] else ""
     yield f"\nverdicts  {counts}{best}"
     for judge in told["judges"]:
         yield (

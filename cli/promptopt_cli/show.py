@@ -80,7 +80,8 @@ def result(data: Mapping[str, Any], store: str) -> None:
     if "verdict" in data:
         style = WORD_STYLE.get(data["verdict"]["word"], "bold yellow")
         out.print(f"\n{data['sentence']}\n", style=style)
-        out.print(_final(data))
+        if any(finalist["dev"]["n"] for finalist in data["finalists"]):
+            out.print(_final(data))
         for line in _before_and_after(data):
             out.print(line, soft_wrap=True)
         if len(data["verdict"].get("tasks", ())) > 1:  # what an older release stored has none
@@ -145,7 +146,7 @@ def trials(data: Mapping[str, Any], most: int) -> None:
             trial["prompt_id"][:8],
             trial["operator"],
             trial["state"],
-            f"{trial['mean']:.2f}",
+            f"{trial['mean']:.2f}" if trial["n_valid"] else "-",
             f"{1.96 * error:.2f}" if error else "",  # equal scores show no spread: that is not none
             f"{trial['n_valid']} of {trial['n']}",
         )

@@ -140,16 +140,39 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
         ("x.csv", "a,b\n1,2\n", "x.csv, line 1: there is no column 'duel'"),
         ("x.jsonl", "{\n", "x.jsonl, line 1: this is not JSON"),
         ("x.jsonl", "[]\n", "x.jsonl, line 1: this is no JSON object"),
+        ("x.csv", 'duel,verdict\n"{duel},left\n', "x.csv, line 2: this is not CSV (unexpected end of data)"),
+        (
+            "x.csv",
+            "duel;verdict;labeller\n{duel};left;the outputs\n",
+            "x.csv, line 2: The name 'the outputs' will not do",
+        ),
+        ("x.csv", "duel,verdict,labeller\n{duel},left,a\x1bb\n", "x.csv, line 2: The name 'a\\x1bb' will not do"),
+        ("x.jsonl", "[" * 100_000, "x.jsonl, line 1: this is not JSON"),
         ("x.txt", "", "labels go into files of the kinds .csv and .jsonl"),
         ("missing.csv", None, "missing.csv: the file cannot be read"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(waiting: Cli, tmp_path: Path, name: str, text: str, said: str) -> None:
     if text is not None:
-        (tmp_path / name).write_text(text)
+        waiting("label", "h", "--export", "pairs.jsonl")
+        (tmp_path / name).write_text(text.replace("{duel}", read(Path("pairs.jsonl"))[0]["duel"]))
     ran = waiting("label", "h", "--import", str(tmp_path / name))
     assert ran.code == 2
     assert said in ran.err
+    assert preferences() == []
+
+
+def test_files_with_huge_cells_line_ends_of_all_kinds_and_semicolons_come_back(waiting: Cli, tmp_path: Path) -> None:
+    waiting("label", "h", "--export", str(tmp_path / "x.jsonl"))
+    first, second, third = (row["duel"] for row in read(tmp_path / "x.jsonl"))
+    (tmp_path / "huge.csv").write_text(f"duel,verdict,left\n{first},tie,{'x' * 200_000}\n")
+    (tmp_path / "semi.csv").write_text(f"duel;verdict;remark\r\n{second};skip;a, b\r\n")
+    row = {"duel": third, "verdict": "left", "remark": "one\u2028two\x85three\rfour"}
+    (tmp_path / "ends.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\r\n", newline="")
+    for name in ("huge.csv", "semi.csv", "ends.jsonl"):
+        assert waiting("label", "h", "--import", str(tmp_path / name), "--name", "ann").out.startswith("1 new verdicts")
+    assert {(verdict, remark) for _, verdict, remark in preferences()} >= {("tie", ""), ("skip", "a, b")}
+    assert row["remark"] in [remark for _, _, remark in preferences()]
 
 
 def test_a_wrong_verdict_in_a_file_takes_nothing_in(waiting: Cli, tmp_path: Path) -> None:
@@ -168,6 +191,7 @@ def test_a_wrong_verdict_in_a_file_takes_nothing_in(waiting: Cli, tmp_path: Path
     ("words", "said"),
     [
         (("label", "nobody", "--terminal"), "no study named 'nobody'"),
+        (("label", "h", "--terminal", "--name", "the outputs"), "The name 'the outputs' will not do"),
         (("label", "nobody"), "no study named 'nobody'"),
         (("label", "h", "--store", "none.db"), "none.db: there is no such store"),
         (("label", "h", "--invite", " Ann", "--port", "0"), "The name ' Ann' will not do"),

@@ -78,9 +78,11 @@ def label(
 def _label_here(spec: StudySpec, who: str, *, audit: bool) -> None:
     """Show pair after pair; after each batch the study goes on and chooses the next ones."""
     from promptopt import api
+    from promptopt.store.passes import check_name
     from promptopt_cli import show
     from promptopt_cli.live import show_download
 
+    check_name(who)
     with api.open_study(spec, download=show_download) as study:
         page.refuse_mute(study)
         print(HELP)
@@ -128,7 +130,8 @@ def _show(study: "Study", shown: "Shown") -> None:
     print(f"\nverdicts {stand.given}, pairs open {stand.open}{chance}{stop}")
     for field, value in shown.inputs.items():
         print(f"{clean(field)}: {clean(value)}")
-    print(f"\n[1] {clean(shown.left)}\n\n[2] {clean(shown.right)}\n")
+    left, right = (clean(text) if text.strip() else "(empty)" for text in (shown.left, shown.right))
+    print(f"\n[1] {left}\n\n[2] {right}\n")
 
 
 def _say(study: "Study", shown: "Shown", who: str) -> bool:

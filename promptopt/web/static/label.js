@@ -148,7 +148,7 @@ function showPair(pair) {
 }
 
 const RESTS = {
-  finished: ["Done. Thank you!", "The search has ended, and everything that you said is in its result."],
+  finished: ["Done. Thank you!", "The search has ended, and all that you said is in its result. You can close this page."],
   failed: ["The search has stopped", "Something went wrong in it. What you said is kept; tell the person who invited you."],
   paused: ["The search is paused", "What you said is kept. Whoever invited you has to start it again; this page goes on by itself then."],
   open: ["Nothing for you just now", "The pairs that are open are on your colleagues' screens. This page goes on by itself."],
