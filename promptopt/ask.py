@@ -142,13 +142,13 @@ class Compare(Ask[Compared]):
     """Have somebody say which of two prompts is better.
 
     Both prompts answer the example first, which takes up to two evaluations of the plan. It is answered as soon as
-    no more than ``ahead`` duels of the study still wait for people, so that nobody has to wait for the next pair:
-    verdicts on these come with a later answer, as do those that are taken back.
+    no more than ``ahead`` duels of the study still wait for each person at work, so that nobody has to wait for the
+    next pair: verdicts on these come with a later answer, as do those that are taken back.
 
     Args:
         duels: The pairs, each on an example.
         quorum: How many people's verdicts each duel wants, where people judge; 0 asks judges alone.
-        ahead: How many duels may still be open when this is answered.
+        ahead: How many duels may still be open for each person at work when this is answered.
         purpose: What it is for: ``duel``, ``replay`` against the seed, ``test``.
     """
 

@@ -237,13 +237,19 @@ class Judge:
     def _wait_for_people(self, number: int, ask: Compare, on_tick: Tick) -> None:
         if not self.jury.people or not ask.quorum:
             return
-        while (n_open := self._store.count_open(self._study_id, number)) > ask.ahead:
-            given = self._store.labelling(self._study_id).given
-            self._ledger.check(Spend(labels=given + 1))
+        seen = -1
+        while (n_open := self._store.count_open(self._study_id, number)) > ask.ahead * self._n_people():
+            if (newest := self._store.newest_event()) != seen:
+                seen = newest
+                self._ledger.check(Spend(labels=self._store.labelling(self._study_id).given + 1))
             if not self.jury.waits():
                 raise LabelsMissingError(n_open)
             on_tick(0, n_open)
             time.sleep(POLL_S)
+
+    def _n_people(self) -> int:
+        """Return for how many people pairs are kept ready: those who have one on screen, and at least for one."""
+        return max(1, self._store.count_at_work(self._study_id))
 
     def _valid(self, upto: int) -> Verdicts:
         return Verdicts(tuple(self._store.preferences(self._study_id, upto)), upto)

@@ -68,6 +68,10 @@ LEFT JOIN outcomes AS l ON l.request_key = left_outcome
 LEFT JOIN outcomes AS r ON r.request_key = right_outcome
 WHERE duels.id = :duel
 """)
+AT_WORK = text("""
+SELECT COUNT(DISTINCT labeller) FROM duel_leases CROSS JOIN duels ON duels.id = duel
+WHERE study = :study AND expires > :now
+""")
 BY_STATE = text("SELECT state, COUNT(*) FROM duels WHERE study = :study GROUP BY state")
 BY_LABELLER = text("""
 SELECT labeller, COUNT(*) FROM preferences JOIN duels ON duels.id = duel

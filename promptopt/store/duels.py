@@ -1,9 +1,10 @@
 """Duels: the pairs that a study has compared, and every verdict on them as an event."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from promptopt.duel import Preference
 from promptopt.errors import DataError
@@ -59,7 +60,12 @@ class Duels(Database):
         table = schema.duels
         here = (table.c.study == study_id) & (table.c.state == "open") & (table.c.number <= number)
         with self._reading() as connection:
-            return len(connection.execute(select(table.c.id).where(here)).all())
+            return connection.scalar(select(func.count()).where(here)) or 0
+
+    def count_at_work(self, study_id: int) -> int:
+        """Return how many people have a duel of a study on their screens."""
+        with self._reading() as connection:
+            return connection.scalar(queries.AT_WORK, {"study": study_id, "now": time.time()}) or 0
 
     def record_votes(self, votes: Sequence[Vote]) -> None:
         """Keep verdicts that come with the duel's own sides: of judges and metrics, or given elsewhere.

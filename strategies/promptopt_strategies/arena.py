@@ -44,7 +44,8 @@ class ArenaSettings:
         pool: How many prompts meet, the seeds among them.
         duels: How many duels are judged at most. Those that nobody has to judge, since both outputs are the same, do
             not count; of these and the others together, four times as many are asked at most.
-        ahead: How many duels may wait for people while the next one is chosen; automatic judges get one more at once.
+        ahead: How many duels may wait for each of the people who label while the next one is chosen; automatic judges
+            get one more at once.
         quorum: How many people's verdicts each duel wants.
         source: Where prompts come from: operators without a model, the optimizer model by ``induction`` from five
             inputs with their targets or by ``rephrase``; ``auto`` lets it rephrase where it can write.

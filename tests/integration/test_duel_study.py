@@ -74,6 +74,16 @@ def recommendations(path: Path) -> list[Any]:
         return [ask.payload for ask in opened_store.journal(1) if ask.kind == "recommend"]
 
 
+def test_pairs_are_kept_ready_for_each_who_has_one_on_screen(store: Path) -> None:
+    n_open = []
+    for who in ("ann", "bob", "cem"):
+        with opened(human(store)) as study:
+            study.run()
+            n_open.append(study.store.labelling(1).open)
+            assert study.store.next_duel(1, who)
+    assert n_open == [3, 3, 5], "one for each and ahead of them; Ann alone needs no more than nobody"
+
+
 def test_without_labels_a_study_waits_and_says_for_what(store: Path) -> None:
     with opened(human(store)) as study:
         result = study.run()
