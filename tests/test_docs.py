@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 
-from promptopt_cli.app import main
+from promptopt_cli.app import app, main
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "simulated:additive"
@@ -35,12 +36,17 @@ def _data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         csv.writer(file).writerows([["text", "label"], *rows])
     Path("prompt.txt").write_text("Is this positive or negative? {text}")
     Path("messages.json").write_text('[{"role": "user", "content": "Positive? {text}"}]')
+    Path("replies.jsonl").write_text("".join(f'{{"message": "message number {n}"}}\n' for n in range(30)))
     Path("study.toml").write_text(blocks("docs/tasks.md", "toml")[0])
 
 
 def commands() -> list[str]:
     lines = [line for block in blocks("README.md", "sh") for line in block.strip().splitlines()]
-    found = [line for line in (*lines, *indented("docs/tasks.md")) if line.startswith("promptopt optimize")]
+    found = [
+        line
+        for line in (*lines, *indented("docs/tasks.md"), *indented("docs/labelling.md"))
+        if line.startswith("promptopt optimize")
+    ]
     return [line for line in found if "shared" not in line]
 
 
@@ -51,6 +57,12 @@ def test_a_command_of_the_documentation_runs(command: str, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0
+
+
+@pytest.mark.parametrize("command", [line for line in indented("docs/labelling.md") if " label " in line])
+def test_a_command_for_people_has_the_options_that_it_names(command: str) -> None:
+    label = typer.main.get_command(app).commands["label"]  # type: ignore[attr-defined]
+    assert label.make_context("label", shlex.split(command)[2:]).params["study"] == "replies"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])

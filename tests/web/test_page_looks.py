@@ -136,6 +136,9 @@ def test_every_text_has_the_contrast_of_wcag_aa(enter: Enter, served: Any, path:
     press(page, "t")
     page.evaluate("document.querySelector('#about').showModal()")
     found += page.evaluate(CONTRASTS)
+    for address in ("nowhere", "join"):
+        page.goto(f"{base}/{address}")
+        found += page.evaluate(CONTRASTS)
     assert len(found) > 60
     assert min(found)[0] >= 4.5, min(found)
 
