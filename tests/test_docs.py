@@ -1,5 +1,6 @@
 """What the documentation says in code is run as it stands, but for the model's address."""
 
+import contextlib
 import csv
 import re
 import shlex
@@ -99,4 +100,5 @@ def test_the_strategy_of_the_documentation_keeps_the_contract(monkeypatch: pytes
     checks = [name for name in dir(suite) if name.startswith("test_")]
     assert len(checks) > 10
     for name in checks:
-        getattr(suite, name)()
+        with contextlib.suppress(pytest.skip.Exception):
+            getattr(suite, name)()

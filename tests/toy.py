@@ -21,6 +21,7 @@ from promptopt.result import Result
 from promptopt.store.store import Store
 from promptopt.task import Task
 
+SMALL = Budget(evaluations=40)  # of studies on the embedded model
 COLOURS = ("red", "green", "blue")
 
 
@@ -77,7 +78,7 @@ def small_plural() -> Task:
     """Return the ready task plural, cut down, for studies on the embedded model."""
     task = plugins.load_task("plural", mode="completion")
     data = task.dataset
-    return replace(task, dataset=Dataset("plural", data.train[:60], data.dev[:10], data.test[:60]))
+    return replace(task, dataset=Dataset("plural", data.train[:60], data.dev[:10], data.test[:20]))
 
 
 def logged(backend: Any, log: int) -> Any:
@@ -116,7 +117,7 @@ def main() -> None:
     simulated.SimulatedBackend = logged(simulated.SimulatedBackend, handle)  # type: ignore[misc]  # opened by address
     embedded.EmbeddedBackend = logged(embedded.EmbeddedBackend, handle)  # type: ignore[misc]
     if model == "embedded:":
-        run(toy_spec(Path(store), strategy, model, budget=Budget(evaluations=80)), small_plural())
+        run(toy_spec(Path(store), strategy, model, budget=SMALL), small_plural())
     else:
         run(toy_spec(Path(store), strategy, model))
 

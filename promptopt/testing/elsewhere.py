@@ -30,7 +30,7 @@ def rerun_elsewhere(hash_seed: str, job: Mapping[str, Any]) -> list[str]:
     process = _process(hash_seed)
     assert process.stdin
     assert process.stdout
-    process.stdin.write(json.dumps(job) + "\n")
+    process.stdin.write(json.dumps({**job, "path": sys.path}) + "\n")
     process.stdin.flush()
     told = process.stdout.readline()
     if not told:
@@ -47,6 +47,7 @@ def serve() -> None:
 
 
 def _rerun(job: Mapping[str, Any]) -> tuple[str, ...]:
+    sys.path[:] = job["path"]
     module, name, settings = job["strategy"]
     cls: type[Strategy] = getattr(import_module(module), name)
     strategy = cls(**read_settings(cls, settings))

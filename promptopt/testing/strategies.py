@@ -159,6 +159,7 @@ class StrategyContract:
         for plan in PLANS:
             simulation = self._whole(plan)
             assert not simulation.overspent
+            assert len(simulation.asks) < MOST_ASKS
             assert 0 < simulation.evaluations <= plan
 
     def test_estimate_covers_what_it_does(self) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from promptopt.budget import Budget
-from tests.toy import dump, run, small_plural, toy_spec
+from tests.toy import SMALL, dump, run, small_plural, toy_spec
 
 MODEL = "simulated:additive?seed=3&latency_ms=12&concurrency=6&rate_limit=0.03&truncated=0.02"
 CHILD = Path(__file__).parent.parent / "toy.py"
@@ -86,6 +85,6 @@ def test_a_study_killed_at_random_instants_ends_in_the_same_journal(tmp_path: Pa
 @pytest.mark.real
 def test_a_study_on_the_embedded_model_killed_three_times_ends_in_the_same_journal(tmp_path: Path) -> None:
     whole = tmp_path / "whole.db"
-    run(toy_spec(whole, "irace", "embedded:", budget=Budget(evaluations=80)), small_plural())
-    store = kill_and_resume(tmp_path, "irace", "embedded:", kills=3, longest_s=5.0)
+    run(toy_spec(whole, "irace", "embedded:", budget=SMALL), small_plural())
+    store = kill_and_resume(tmp_path, "irace", "embedded:", kills=3, longest_s=1.5)
     assert dump(store) == dump(whole)
