@@ -30,7 +30,7 @@ from tests.integration.fault_server import (
 )
 
 QUICK = HTTPOptions(concurrency=16, backoff_s=0.005)
-HASTY = HTTPOptions(concurrency=16, backoff_s=0.005, timeout_s=0.4)  # for calls that hang, and no others
+HASTY = replace(QUICK, timeout_s=0.4)  # for calls that hang, and no others
 HANGS = Act(delay_s=30)
 SECRET = "sk-very-secret-0123456789"
 
@@ -391,8 +391,7 @@ def hash_of(text: str) -> int:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
