@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from promptopt.ask import Evaluate
 from promptopt.evaluation import Evaluation, Outcome
 from promptopt.testing.simulation import sample_context
 from promptopt_strategies.assembly import seed_assemblies
+from promptopt_strategies.corpus import Component
 from promptopt_strategies.heredity import ACTIONS, crossover, draw_action, random_list
-from promptopt_strategies.ranker import Scores, Truth, fit_ranker, rank_correlation
+from promptopt_strategies.ranker import Ranker, Scores, Truth, fit_ranker, rank_correlation
 from promptopt_strategies.sprig_ga import SprigGA
 from tests.sprig import BREEDING, CORPUS, PROFILES, bred, evaluates, genetic, run
 
@@ -146,6 +148,14 @@ class TestRanker:
         assert found is not None
         assert found > 0.95
         assert ranker.level("2") - ranker.level("0") == pytest.approx(0.4, abs=0.05)
+
+    def test_worth_is_a_weight_of_its_own_of_its_class_and_of_one_more(self) -> None:
+        told = {("batch", "b"): 0.5, ("component", "A."): 0.1, ("kind", "style"): 0.02, ("length", ""): -0.03}
+        ranker = Ranker(told, np.eye(4), {})
+        known, other = Component("A.", "style"), Component("B.", "style", "C.")
+        assert ranker.worth(known) == pytest.approx(0.09)
+        assert ranker.worth(other) == pytest.approx(-0.01)
+        assert ranker.predict([known, other]) == pytest.approx(0.08)
 
     def test_its_effects_have_intervals_that_shrink_with_questions(self) -> None:
         few, many = (
