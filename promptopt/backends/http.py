@@ -197,9 +197,13 @@ class HTTPBackend:
     ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests in the order in which replies come; see ``Backend.run``."""
         model = self.model
-        ahead = self.concurrency // TAKEN_AHEAD
         return stream(
-            self._connect(), lambda request: self._answer(request, model, again), requests, self.concurrency, ahead
+            self._connect(),
+            lambda request: self._answer(request, model, again),
+            requests,
+            self.concurrency,
+            self.concurrency // TAKEN_AHEAD,
+            lambda: self._pace.n_resting,
         )
 
     def close(self) -> None:

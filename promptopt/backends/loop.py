@@ -4,16 +4,16 @@ LoopThread lives here. Nothing outside the backends knows that there is an event
 """
 
 import asyncio
-import functools
 import importlib
 import itertools
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from promptopt.backends.base import K, Reply, Request
 from promptopt.errors import FatalBackendError
@@ -113,20 +113,26 @@ class LoopThread:
 
 
 def stream(
-    loop: LoopThread, answer: Answer, requests: Iterable[tuple[K, Request]], limit: int, ahead: int = 0
+    loop: LoopThread,
+    answer: Answer,
+    requests: Iterable[tuple[K, Request]],
+    limit: int,
+    ahead: int = 0,
+    resting: Callable[[], int] = lambda: 0,
 ) -> Generator[tuple[K, Reply] | None, None, None]:
     """Answer requests on the loop: the body of ``Backend.run`` for backends that wait for a network.
 
     Args:
         loop: Where the answers are made.
         answer: Makes one reply; what it raises ends the stream.
-        requests: Taken whenever fewer than ``limit + ahead`` are taken and not yet given back.
-        limit: How many requests may be open at a time.
-        ahead: How many more are taken to wait on the loop, if ``answer`` lets them wait there: so no place stays free
-            while a reply goes to the other thread and a request comes back.
+        requests: Taken whenever fewer than the limit and ``ahead`` are taken and not yet given back.
+        limit: How many requests may be answered at a time.
+        ahead: How many more are taken to wait on the loop, so that no place stays free while a reply goes to the other
+            thread and a request comes back.
+        resting: How many of those that are answered wait for another attempt, so that others may go meanwhile.
     """
     source = iter(requests)
-    crew: _Crew[K] = _Crew(answer, enough=max(1, ahead // 2))
+    crew: _Crew[K] = _Crew(answer, lambda: limit + resting(), enough=max(1, ahead // 2))
     n_open = 0
     try:
         while True:
@@ -139,58 +145,79 @@ def stream(
             if not ended:
                 loop.require_usable()
                 yield None
-            for key, task in ended:
+            for arrival in ended:
                 n_open -= 1
-                if task.cancelled():
-                    raise FatalBackendError(CLOSED)
-                yield key, task.result()
+                yield arrival
     finally:
         if n_open and loop.is_usable:
-            loop.wait(_cancel(lambda: crew.tasks))
+            loop.wait(_cancel(lambda: crew.workers))
 
 
 class _Crew(Generic[K]):
-    """The tasks of one stream; replies are handed over by the handful, since each change of thread costs time.
+    """The workers of one stream; replies are handed over by the handful, since each change of thread costs time.
 
     Args:
         answer: Makes one reply.
+        limit: How many workers there may be now.
         enough: How many replies are a handful; fewer are one after 10 ms, or when nothing else is open.
     """
 
-    def __init__(self, answer: Answer, enough: int) -> None:
-        self.tasks: set[asyncio.Task[Reply]] = set()  # touched by the loop's thread alone, like the next two
-        self._ended: list[tuple[K, asyncio.Task[Reply]]] = []
+    def __init__(self, answer: Answer, limit: Callable[[], int], enough: int) -> None:
+        self.workers: set[asyncio.Task[None]] = set()  # touched by the loop's thread alone, like the next four
+        self._waiting: deque[tuple[K, Request]] = deque()
+        self._n_open = 0
+        self._ended: list[tuple[K, Reply]] = []
         self._is_gathering = False
         self._answer = answer
+        self._limit = limit
         self._enough = enough
-        self._handfuls: SimpleQueue[list[tuple[K, asyncio.Task[Reply]]]] = SimpleQueue()
+        self._handfuls: SimpleQueue[list[tuple[K, Reply]] | BaseException] = SimpleQueue()
 
     def start(self, batch: list[tuple[K, Request]]) -> None:
-        create_task = asyncio.get_running_loop().create_task
-        for key, request in batch:
-            task = create_task(self._answer(request))
-            self.tasks.add(task)
-            task.add_done_callback(functools.partial(self._finish, key))
+        self._waiting.extend(batch)
+        self._n_open += len(batch)
+        for _ in range(min(len(self._waiting), self._limit() - len(self.workers))):
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self.workers.add(worker)
+            worker.add_done_callback(self._look_at)
 
-    def wait(self) -> list[tuple[K, asyncio.Task[Reply]]]:
-        """Return what has ended; nothing if that takes too long. For the thread that iterates."""
+    def wait(self) -> list[tuple[K, Reply]]:
+        """Return what has ended; nothing if that takes too long. For the thread that iterates.
+
+        Raises:
+            BaseException: What ended a worker.
+        """
         try:
-            return self._handfuls.get(timeout=TICK_S)
+            handful = self._handfuls.get(timeout=TICK_S)
         except Empty:
             return []
+        if isinstance(handful, BaseException):
+            raise handful
+        return handful
 
-    def _finish(self, key: K, task: asyncio.Task[Reply]) -> None:
-        self.tasks.discard(task)
-        self._ended.append((key, task))
-        if not task.cancelled() and task.exception():  # which ends the stream, so that nothing more need be sent
-            for other in self.tasks:
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                key, request = self._waiting.popleft()
+                reply = await self._answer(request)
+                self._n_open -= 1
+                self._ended.append((key, reply))
+                if len(self._ended) >= self._enough or not self._n_open:
+                    self._hand_over()
+                elif not self._is_gathering:
+                    self._is_gathering = True
+                    asyncio.get_running_loop().call_later(GATHER_S, self._end_gathering)
+        finally:  # at once, and not when its task is looked at: till then others may be started
+            self.workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    def _look_at(self, worker: asyncio.Task[None]) -> None:
+        """End the stream if this worker did not come to its end."""
+        error = FatalBackendError(CLOSED) if worker.cancelled() else worker.exception()
+        if error:
+            for other in self.workers:  # so that nothing more is sent
                 other.cancel()
             self._hand_over()
-        elif len(self._ended) >= self._enough or not self.tasks:
-            self._hand_over()
-        elif not self._is_gathering:
-            self._is_gathering = True
-            asyncio.get_running_loop().call_later(GATHER_S, self._end_gathering)
+            self._handfuls.put(error)
 
     def _end_gathering(self) -> None:
         self._is_gathering = False

@@ -7,6 +7,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict, deque
+from collections.abc import Collection
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 
@@ -43,6 +44,7 @@ class Pace:
 
     def __init__(self, address: str, concurrency: int, timeout_s: float, backoff_s: float) -> None:
         self.answered_at = 0.0
+        self.n_resting = 0
         self.window = float(concurrency)
         self._address = address
         self._concurrency = concurrency
@@ -51,7 +53,7 @@ class Pace:
         self._in_flight: set[Place] = set()
         self._n_held = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._latencies: defaultdict[int, _Latency] = defaultdict(_Latency)
+        self._latencies: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
         self._n_round = self._n_turned_away = 0
         self._began_at = 0.0
         self._n_begun = 0
@@ -104,7 +106,11 @@ class Pace:
     async def back_off(self, attempt: int) -> None:
         """Wait after the failed attempt of this number, counted from 1."""
         mean_s = min(BACKOFF_MOST_S, self._backoff_s * 2 ** (attempt - 1))
-        await asyncio.sleep(mean_s * self._rng.uniform(0.5, 1.5))
+        self.n_resting += 1
+        try:
+            await asyncio.sleep(mean_s * self._rng.uniform(0.5, 1.5))
+        finally:
+            self.n_resting -= 1
 
     def _end_round(self) -> None:
         share = self._n_turned_away / self._n_round
@@ -147,23 +153,24 @@ class Pace:
         if not self._in_flight:
             self._looking = False
             return
+        patience_s = {size_class: self._patience_s(latencies) for size_class, latencies in self._latencies.items()}
+        now = time.monotonic()
         for place in self._in_flight:
-            if not place.is_ended and time.monotonic() - place.began_at > self._patience_s(place):
+            most_s = min(self._timeout_s, patience_s.get(place.size_class, self._timeout_s) * 2.0**place.overdue)
+            if not place.is_ended and now - place.began_at > most_s:
                 place.end()
         asyncio.get_running_loop().call_later(min(LOOK_S, self._timeout_s / 4), self._look)
 
-    def _patience_s(self, place: "Place") -> float:
-        latency = self._latencies[place.size_class]
-        if len(latency.kept) < KNOWN_FROM:
+    def _patience_s(self, latencies: Collection[float]) -> float:
+        if len(latencies) < KNOWN_FROM:
             return self._timeout_s
-        usual_s = max(PATIENCE_LEAST_S, PATIENCE * latency.p95_s)
-        return min(self._timeout_s, usual_s * 2.0**place.overdue)
+        return max(PATIENCE_LEAST_S, PATIENCE * sorted(latencies)[int(0.95 * (len(latencies) - 1))])
 
     def _leave(self, place: "Place", *, came_back: bool) -> None:
         self._in_flight.discard(place)
         self._give_up_place()
         if came_back:
-            self._latencies[place.size_class].add(place.held_s)
+            self._latencies[place.size_class].append(place.held_s)
 
     async def _open_gradually(self) -> None:
         now = time.monotonic()
@@ -214,23 +221,6 @@ class Place:
         self.is_ended = True
         if self.task:
             self.task.cancel()
-
-
-class _Latency:
-    """How long the last calls of one size took."""
-
-    __slots__ = ("_n", "kept", "p95_s")
-
-    def __init__(self) -> None:
-        self.kept: deque[float] = deque(maxlen=KEPT)
-        self.p95_s = 0.0
-        self._n = 0
-
-    def add(self, seconds: float) -> None:
-        self.kept.append(seconds)
-        self._n += 1
-        if self._n % KNOWN_FROM == 0:
-            self.p95_s = sorted(self.kept)[int(0.95 * (len(self.kept) - 1))]
 
 
 def retry_after_s(value: str | None) -> float:
