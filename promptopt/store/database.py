@@ -121,7 +121,7 @@ def from_json(text: str | None) -> Any:
 
 def to_text(text: str) -> str | bytes:
     """Return a text as its column takes it: as it is, or as bytes if it holds lone surrogates."""
-    return text if _is_utf8(text) else text.encode("utf-8", "surrogatepass")
+    return text if text.isascii() or _is_utf8(text) else text.encode("utf-8", "surrogatepass")
 
 
 def from_text(value: str | bytes) -> str:
@@ -143,8 +143,6 @@ def _plain(value: Any) -> Any:
 
 
 def _is_utf8(text: str) -> bool:
-    if text.isascii():
-        return True
     try:
         text.encode()
     except UnicodeEncodeError:
