@@ -92,7 +92,8 @@ class Evaluator:
                         score = self._score(row.request_key, row.status, row.output, pair.example)
                         buffer.add(row, score)
                         sheet.put(pair, _outcome(row, score))
-                        self._note_scores()
+                        if self._faults:
+                            self._note_scores()
                     if on_tick:
                         # An answer that a judge has to grade is not done yet when it comes.
                         on_tick((sheet.n_done + len(twins)) // (1 + CALLS if self.grader else 1), sheet.n)
