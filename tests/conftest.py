@@ -4,9 +4,13 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 settings.register_profile("promptopt", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("promptopt")
@@ -26,6 +30,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.name == "test_beats_random_where_the_optimum_is_known":
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobody_waits_for_the_disk() -> Iterator[None]:
+    """What a test stores must outlive kills, for which SQLite needs no fsync, but no power cut, for which it does."""
+    from promptopt.store import dialect
+
+    configure = dialect.configure
+
+    def quick(connection: "Connection", *, read_only: bool) -> None:
+        configure(connection, read_only=read_only)
+        if not read_only:
+            dialect.pragma(connection, "synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dialect, "configure", quick)
+        yield
 
 
 @pytest.fixture(autouse=True)
