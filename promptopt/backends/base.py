@@ -14,7 +14,7 @@ from promptopt.layout import Message, Mode
 K = TypeVar("K")
 
 READINGS_A_CHOICE = 3
-TAKEN_AHEAD = 4
+TAKEN_AHEAD = 2
 MOST_ADDED = 4_096  # the longest chat templates known have some hundred tokens of their own
 
 

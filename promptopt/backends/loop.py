@@ -25,7 +25,7 @@ T = TypeVar("T")
 Answer = Callable[[Request], Coroutine[Any, Any, Reply]]
 
 TICK_S = 0.025
-GATHER_S = 0.01
+GATHER_S = 0.025  # with the buffer's 50 ms and a tick, the most that a kill may cost
 CANCEL_S = 1.0
 CLOSED = "This backend was closed; open it again."
 
@@ -132,7 +132,7 @@ def stream(
         resting: How many of those that are answered wait for another attempt, so that others may go meanwhile.
     """
     source = iter(requests)
-    crew: _Crew[K] = _Crew(answer, lambda: limit + resting(), enough=max(1, ahead // 2))
+    crew: _Crew[K] = _Crew(answer, lambda: limit + resting(), enough=max(1, 3 * ahead // 4))
     n_open = 0
     try:
         while True:
@@ -159,7 +159,7 @@ class _Crew(Generic[K]):
     Args:
         answer: Makes one reply.
         limit: How many workers there may be now.
-        enough: How many replies are a handful; fewer are one after 10 ms, or when nothing else is open.
+        enough: How many replies are a handful; fewer are one after 25 ms, or when nothing else is open.
     """
 
     def __init__(self, answer: Answer, limit: Callable[[], int], enough: int) -> None:

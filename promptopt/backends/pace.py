@@ -140,7 +140,8 @@ class Pace:
 
     def _give_up_place(self) -> None:
         self._n_held -= 1
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def _watch(self, place: "Place") -> None:
         self._in_flight.add(place)

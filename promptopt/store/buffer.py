@@ -6,12 +6,12 @@ from collections.abc import Callable
 from promptopt.store.outcomes import Outcomes
 from promptopt.store.rows import OutcomeRow, ScoreRow
 
-MAX_AGE_S = 0.07
+MAX_AGE_S = 0.05
 MAX_ROWS = 500
 
 
 class OutcomeBuffer:
-    """Outcomes that have come in and are not stored yet: at most 500, none older than 70 ms at a tick.
+    """Outcomes that have come in and are not stored yet: at most 500, none older than 50 ms at a tick.
 
     For one thread. A kill of the process loses what is in here and no more.
 
@@ -43,7 +43,7 @@ class OutcomeBuffer:
         """Store what is here if it is much or old.
 
         Commits:
-            All of it, if there are 500 rows or the oldest waits for 70 ms.
+            All of it, if there are 500 rows or the oldest waits for 50 ms.
         """
         n = len(self._outcomes)
         if n and (n >= MAX_ROWS or self._clock() - self._oldest >= MAX_AGE_S):

@@ -30,7 +30,7 @@ def test_it_flushes_by_age(store: Store) -> None:
     for row, score in zip(rows[:3], score_rows(rows), strict=False):
         buffer.add(row, score)
         buffer.tick()
-        clock.now += 0.025
+        clock.now += 0.02
     assert (len(buffer), store.find_outcomes(keys)) == (3, {})
     buffer.tick()
     assert (len(buffer), list(store.find_outcomes(keys))) == (0, keys[:3])
