@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -85,11 +86,15 @@ class FaultServer:
         app.router.add_post("/{route:tokenize}", self._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=1024)
-        await site.start()
-        self.port = runner.addresses[0][1]
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        await web.SockSite(runner, listener).start()
+        self.port = listener.getsockname()[1]
         self._ready.set()
         await self._stop.wait()
+        # A server of Python 3.11 that closes leaks the connections that it has accepted and not begun.
+        self._loop.remove_reader(listener)
+        for _ in range(3):
+            await asyncio.sleep(0)
         await runner.cleanup()
 
     def _denied(self, request: web.Request) -> bool:
