@@ -180,7 +180,7 @@ class Evaluator:
         return unknown
 
     def _distinct(self, asks: Mapping[str, Evaluate], twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
-        everything = (pair for path, ask in asks.items() for pair in self.pairs(ask, path))
+        everything = itertools.chain.from_iterable(self.pairs(ask, path) for path, ask in asks.items())
         beginnings = [
             self._form(candidate.prompt, name).prefix
             for ask in asks.values()

@@ -89,7 +89,7 @@ class AnswerMetric:
 
 def right_answers(example: Example) -> tuple[str, ...]:
     """Return the target and its aliases."""
-    aliases = example.meta.get("aliases", ())
+    aliases = example.meta.get("aliases")
     if not isinstance(aliases, list | tuple):
         return (example.target,)
     return (example.target, *(alias for alias in aliases if isinstance(alias, str)))

@@ -6,7 +6,7 @@ Threads take turns; processes read while one of them writes.
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -100,10 +100,14 @@ def to_json(value: Any) -> str:
         ValueError: A float is NaN or infinite.
         TypeError: Something is not plain data.
     """
-    with suppress(TypeError):  # what it cannot write the standard library may, or says why not
+    try:
         written = orjson.dumps(value, default=_plain, option=_AS_JSON)
-        if b"null" not in written:  # which might have been NaN
-            return written.decode()
+    except TypeError:  # what it cannot write the standard library may, or says why not
+        return _written_by_the_library(value)
+    return _written_by_the_library(value) if b"null" in written else written.decode()  # which might have been NaN
+
+
+def _written_by_the_library(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
     # Models do write lone surrogates, and ids are hashes, so they must come back as they were: escaped.
     return text if _is_utf8(text) else json.dumps(json.loads(text), separators=(",", ":"))
