@@ -13,7 +13,7 @@ from promptopt.ask import Compare, Evaluate, outputs_of
 from promptopt.backends.base import Backend
 from promptopt.budget import Spend
 from promptopt.duel import Duel, Preference, Verdict
-from promptopt.evaluation import Evaluation, Outcome
+from promptopt.evaluation import Evaluation, Outcome, refused
 from promptopt.evaluator import Evaluator
 from promptopt.guards import Guards
 from promptopt.ids import content_hash
@@ -129,8 +129,14 @@ class Judge:
         return self._valid(upto)
 
     def outputs(self, path: str, ask: Compare) -> list[tuple[Evaluate, tuple[Evaluation, ...]]]:
-        """Return the answers of both prompts that were shown, as they are recorded."""
-        return [(inner, self._evaluator.recorded(key, inner)) for key, inner in self._inner(path, ask).items()]
+        """Return what all prompts of an ask brought, as it is recorded; of refused ones, that they are."""
+        shown = [(inner, self._evaluator.recorded(key, inner)) for key, inner in self._inner(path, ask).items()]
+        for inner in outputs_of(ask):
+            reasons = {c: why for c in inner.candidates if (why := self._guards.refusal(c.prompt))}
+            if reasons:
+                told = tuple(refused(c.id, inner.examples, why) for c, why in reasons.items())
+                shown.append((replace(inner, candidates=tuple(reasons)), told))
+        return shown
 
     def _open(self, number: int, path: str, ask: Compare) -> list[DuelRow]:
         self._store.put_prompts(c.prompt for duel in ask.duels for c in (duel.left, duel.right))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-ROUNDS = 8
+ROUNDS = 12
 SETTLED = 1e-6
 # Reliability multiplies the difference of two utilities: 1 is the unit, 0 says nothing, below 0 prefers the worse.
 RELIABILITY, RELIABILITY_SPREAD = 1.0, 0.6
@@ -28,6 +28,7 @@ JUDGE_SPREAD = 0.15
 PRIOR_AGREED, PRIOR_SHARED = 3.0, 4.0
 TIE_PRIOR, TIE_SPREAD = -1.0, 1.0  # of the logarithm of Davidson's tie parameter
 DRAWS = 400
+NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))  # Gauss and Hermite's three for a normal distribution
 JITTER = 1e-9
 
 
@@ -166,7 +167,8 @@ def fit_strengths(
     for _ in range(ROUNDS if votes.n else 0):
         before = weights
         weights, information = _climb(votes, nature, weights, precision)
-        nature = nature.learn(votes, votes.gaps @ weights)
+        variances = np.einsum("ij,ji->i", votes.gaps, np.linalg.solve(information, votes.gaps.T))
+        nature = nature.learn(votes, votes.gaps @ weights, np.sqrt(variances))
         if float(np.abs(weights - before).max()) < SETTLED:
             break
     covariance = features @ np.linalg.solve(information, features.T)
@@ -290,27 +292,39 @@ class _Nature:
         logits: Array = self.reliability[votes.labeller] * differences + self.side[votes.labeller] * votes.side
         return logits
 
-    def learn(self, votes: _Votes, differences: "Array") -> "_Nature":
-        """Return what the labellers are like if these are the differences: one Newton step from here."""
+    def learn(self, votes: _Votes, means: "Array", spreads: "Array") -> "_Nature":
+        """Return what the labellers are like: one Newton step from here, for what is believed of the differences.
+
+        The likelihood is averaged over the differences (a step of expectation maximization): with their estimates
+        alone, which were fitted to these very votes, noise would look like reliability.
+
+        Args:
+            votes: The preferences.
+            means: Of the differences of utility, shape (m,).
+            spreads: Their standard deviations, shape (m,).
+        """
         import numpy as np
 
-        slope, curve, tied = _davidson(self.logits(votes, differences), self.log_tie, votes.outcome)
-        reliability, side = self.reliability.copy(), self.side.copy()
-        for number, (_, source, expected) in enumerate(votes.names):
-            mine = votes.labeller == number
-            design = np.stack([differences[mine], votes.side[mine]], axis=1)
-            spread = JUDGE_SPREAD if source == "model" else RELIABILITY_SPREAD
-            prior = np.array([spread**-2, SIDE_SPREAD**-2])
-            away = np.array([reliability[number] - expected, side[number]])
-            gradient = design.T @ slope[mine] - prior * away
-            step = np.linalg.solve((design.T * curve[mine]) @ design + np.diag(prior), gradient)
-            reliability[number] += step[0]
-            side[number] += step[1]
-            if source == "model":  # a judge that is wrong more often than not is ignored, and not believed turned round
-                reliability[number] = max(0.0, reliability[number])
-        pull = float((votes.outcome == 0).sum() - tied.sum()) - (self.log_tie - TIE_PRIOR) / TIE_SPREAD**2
-        stiffness = float((tied * (1 - tied)).sum()) + TIE_SPREAD**-2
-        return _Nature(reliability, side, self.log_tie + max(-1.0, min(1.0, pull / stiffness)))
+        n = len(votes.names)
+        pull, stiffness = np.zeros((n, 2)), np.zeros((n, 2, 2))
+        ties = np.array([float((votes.outcome == 0).sum()), 0.0])
+        for node, weight in NODES:
+            design = np.stack([means + node * spreads, votes.side], axis=1)
+            slope, curve, tied = _davidson(self.logits(votes, design[:, 0]), self.log_tie, votes.outcome)
+            np.add.at(pull, votes.labeller, weight * slope[:, None] * design)
+            np.add.at(stiffness, votes.labeller, weight * curve[:, None, None] * design[:, :, None] * design[:, None])
+            ties += weight * np.array([-tied.sum(), (tied * (1 - tied)).sum()])
+        is_model = np.array([source == "model" for _, source, _ in votes.names])
+        spread = np.where(is_model, JUDGE_SPREAD, RELIABILITY_SPREAD)
+        prior = np.stack([spread**-2, np.full(n, SIDE_SPREAD**-2)], axis=1)
+        expected = np.array([reliability for _, _, reliability in votes.names])
+        pull -= prior * np.stack([self.reliability - expected, self.side], axis=1)
+        step = np.linalg.solve(stiffness + prior[:, :, None] * np.eye(2), pull[:, :, None])[:, :, 0]
+        reliability, side = self.reliability + step[:, 0], self.side + step[:, 1]
+        # A judge that is wrong more often than not is ignored, and not believed turned round.
+        reliability = np.where(is_model, np.maximum(0.0, reliability), reliability)
+        tie_step = (ties[0] - (self.log_tie - TIE_PRIOR) / TIE_SPREAD**2) / (ties[1] + TIE_SPREAD**-2)
+        return _Nature(reliability, side, self.log_tie + max(-1.0, min(1.0, float(tie_step))))
 
     def labellers(self, votes: _Votes) -> dict[str, Labeller]:
         import numpy as np

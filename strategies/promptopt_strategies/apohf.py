@@ -81,8 +81,8 @@ class APOHF(ArenaSettings):
     pool: int = 60
     random_duels: int = 5
     hidden: int = 32
-    nu: float = 0.6
-    ridge: float = 0.3
+    nu: float = 3.0
+    ridge: float = 10.0
     steps: int = 150
     rate: float = 0.01
     epsilon: float = 1e-5

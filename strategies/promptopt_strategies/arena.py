@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from promptopt.ask import Compare, Embed, Recommend, Search
+from promptopt.ask import Compare, Embed, Evaluate, Recommend, Search
 from promptopt.duel import Duel, Preference
 from promptopt.example import Example
 from promptopt.prompt import Candidate, Prompt
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SHOWN = 10  # prompts in a recommendation
 DIGITS = 4  # of its figures, so that the last bits of a sum do not matter
-MANY = 30  # from here on prompts share what is learned through their features
 SHARED = 0.7  # the share of a utility's variance that features explain, before any preference
 TRIED_INPUTS = 8
 ASKED_A_JUDGED = 4
@@ -212,10 +211,11 @@ class Arena:
             Whether the prompts are others now.
 
         Asks:
-            Write, where the optimizer model makes them; Embed, where features are used.
+            Write, where the optimizer model makes them; Evaluate of those that a guard refuses; Embed, where features
+            are used.
         """
         every = self.settings.grow_every
-        if not every or len(self.asked) // every == self._grown:
+        if not every or not self.goes_on or len(self.asked) // every == self._grown:
             return False
         self._grown = len(self.asked) // every
         self.live = undominated(strengths, outlook.order)
@@ -226,8 +226,11 @@ class Arena:
 
     def _let_in(self, fresh: Iterable[Candidate]) -> Search[None]:
         known = set(self.ids)
-        guards = self.context.guards
-        new = [c for c in fresh if c.id not in known and not guards.refusal(c.prompt)]
+        new = [candidate for candidate in fresh if candidate.id not in known]
+        refused = [candidate for candidate in new if self.context.guards.refusal(candidate.prompt)]
+        if refused:  # which costs nothing and writes them down
+            yield from Evaluate(refused, self.context.search[:1])
+            new = [candidate for candidate in new if candidate not in refused]
         places = range(len(self.candidates), len(self.candidates) + len(new))
         self.candidates += new
         self.live += places
@@ -259,7 +262,8 @@ def open_arena(context: Context, settings: ArenaSettings, *, features: bool) -> 
     """Return an arena with its first prompts.
 
     Asks:
-        One Recommend of the first seed; Write, where the optimizer model makes prompts; Embed, for features.
+        One Recommend of the first seed; Write, where the optimizer model makes prompts; Evaluate of those that a guard
+        refuses; Embed, for features.
     """
     seeds = list({seed.id: Candidate(seed) for seed in context.seeds}.values())
     yield Recommend((seeds[0],), "rank")

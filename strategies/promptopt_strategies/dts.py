@@ -43,10 +43,11 @@ class DTS(ArenaSettings):
     - ``counts``: as published, a Beta distribution for each pair from its own wins and losses alone. Needs no model of
       strengths and many more duels.
 
-    *Asks*: one Compare after the other.
+    *Asks*: one Embed, where features are used, then one Compare after the other.
 
     Args:
         belief: What is drawn from.
+        features: Let prompts share what is learned through their features, where strengths are drawn from.
         alpha: The width of the confidence bounds of ``counts``.
 
     Reference:
@@ -55,16 +56,17 @@ class DTS(ArenaSettings):
 
     pool: int = 20
     belief: Literal["strengths", "counts"] = "strengths"
+    features: bool = True
     alpha: float = 0.51
 
     name: ClassVar[str] = "dts"
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"compare"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"compare", "embed"})
     uses: ClassVar[frozenset[Need]] = frozenset({"write"})
     control: ClassVar[bool] = False
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "recommended": {},
-        "paper": as_profile(belief="counts", duels=1000),
+        "paper": as_profile(belief="counts", features=False, duels=1000),
     }
 
     def __post_init__(self) -> None:
@@ -73,7 +75,7 @@ class DTS(ArenaSettings):
 
     def search(self, context: Context) -> Search[None]:
         """Draw twice, compare, recommend; until it is sure or the duels are used."""
-        arena = yield from open_arena(context, self, features=False)
+        arena = yield from open_arena(context, self, features=self.features)
         strengths = arena.believe()
         while arena.goes_on:
             yield from arena.compare(self._choose(arena, strengths))

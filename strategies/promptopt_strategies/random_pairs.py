@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 from promptopt.ask import Search
 from promptopt.strategy import Context, Need
-from promptopt_strategies.arena import MANY, ArenaSettings, as_profile, open_arena
+from promptopt_strategies.arena import ArenaSettings, as_profile, open_arena
 
 
 @dataclass(frozen=True)
 class RandomPairs(ArenaSettings):
     """Compares pairs of prompts that are drawn at random, and recommends the strongest.
 
-    *Asks*: one Embed above 30 prompts, then one Compare after the other.
+    *Asks*: one Embed, then one Compare after the other.
     """
 
     pool: int = 20
@@ -38,7 +38,7 @@ class RandomPairs(ArenaSettings):
 
     def search(self, context: Context) -> Search[None]:
         """Draw pairs, have them judged, recommend; until it is sure or the duels are used."""
-        arena = yield from open_arena(context, self, features=self.pool > MANY)
+        arena = yield from open_arena(context, self, features=True)
         while arena.goes_on:
             rng = arena.rng("pairs")
             pairs = [rng.sample(arena.live, 2) for _ in range(arena.wanted)]
