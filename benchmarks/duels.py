@@ -12,7 +12,6 @@ import argparse
 import math
 import os
 import random
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pool
@@ -108,6 +107,14 @@ MIXED = (
 )
 
 
+PEOPLE = {
+    "noise-free": NOISE_FREE,
+    "Bradley-Terry": EVEN,
+    "three with side and flips": MIXED[:3],
+    "these and an adversary": MIXED,
+}
+
+
 @dataclass(frozen=True)
 class Course:
     """What came of one search.
@@ -127,6 +134,10 @@ class Course:
     def heights(self) -> list[float]:
         """Return the way from an average prompt to the best that the recommendation has gone, after each duel."""
         return [(utility - self.average) / (self.best - self.average) for utility in self.utilities]
+
+    def place(self) -> float:
+        """Return where the last recommendation lies between the worst prompt (0) and the best (1)."""
+        return (self.utilities[-1] - self.worst) / (self.best - self.worst)
 
     def labels_needed(self, *, for_good: bool = False) -> int:
         """Return after how many duels a prompt within EPSILON of the best is recommended; one more if never.
@@ -156,7 +167,8 @@ def follow(strategy: Strategy, seed: int, people: Sequence[Person] = EVEN) -> Co
 
     preferences: list[Preference] = []
     course: list[float] = []
-    search, answer = strategy.search(context), None
+    search = strategy.search(context)
+    answer: Any = None
     while True:
         try:
             ask: Ask[Any] = search.send(answer)
@@ -262,16 +274,20 @@ def labels(seeds: Sequence[int], pool: Any) -> None:
 
 
 def labellers(seeds: Sequence[int], pool: Any) -> None:
-    """Mean height of the recommendation after 100 labels, of good and of bad labellers."""
-    print(f"{len(seeds)} worlds, 30 prompts, 100 labels: height of the recommendation at the end\n")
+    """Where the recommendation lies between the worst prompt and the best, after 100 labels of some kinds of people."""
+    print(f"{len(seeds)} worlds, 30 prompts, 100 labels: place of the recommendation, 0 = worst, 1 = best\n")
     for name in ("dts", "btl", "random-pairs"):
-        ends = {}
-        for who, people in (("noise-free", NOISE_FREE), ("Bradley-Terry", EVEN), ("mixed", MIXED)):
+        ends: dict[str, list[float]] = {}
+        for who, people in PEOPLE.items():
             jobs: list[Job] = [(name, {"pool": 30, "duels": 100}, seed, people) for seed in seeds]
-            ends[who] = [course.heights()[-1] for course in pool.imap(run, jobs, chunksize=4)]
-        ratio, low, high = ratio_interval(ends["mixed"], ends["noise-free"])
-        means = ", ".join(f"{who} {fmean(values):.3f}" for who, values in ends.items())
-        print(f"{name:14s} {means}; mixed to noise-free {ratio:.3f} ({low:.3f} to {high:.3f})", flush=True)
+            ends[who] = [course.place() for course in pool.imap(run, jobs, chunksize=4)]
+            parts = [f"{name:14s} {who:24s} {fmean(ends[who]):.3f}"]
+            for base in ("noise-free", "Bradley-Terry"):
+                if base in ends and base != who:
+                    mean, low, high = interval([a - b for a, b in zip(ends[who], ends[base], strict=True)])
+                    parts.append(f"less {base} {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+            print("; ".join(parts), flush=True)
+    print(f"written down before: all four people, with their faults, not more than {EPSILON} below noise-free ones")
 
 
 def main() -> None:
@@ -288,4 +304,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -132,10 +132,9 @@ class Judge:
         """Return what all prompts of an ask brought, as it is recorded; of refused ones, that they are."""
         shown = [(inner, self._evaluator.recorded(key, inner)) for key, inner in self._inner(path, ask).items()]
         for inner in outputs_of(ask):
-            reasons = {c: why for c in inner.candidates if (why := self._guards.refusal(c.prompt))}
-            if reasons:
-                told = tuple(refused(c.id, inner.examples, why) for c, why in reasons.items())
-                shown.append((replace(inner, candidates=tuple(reasons)), told))
+            barred = tuple(c for c in inner.candidates if self._guards.refusal(c.prompt))
+            told = tuple(refused(c.id, inner.examples, self._guards.refusal(c.prompt)) for c in barred)
+            shown += [(replace(inner, candidates=barred), told)] if barred else []
         return shown
 
     def _open(self, number: int, path: str, ask: Compare) -> list[DuelRow]:

@@ -42,7 +42,7 @@ class BTL(ArenaSettings):
 
     pool: int = 60
     rule: Literal["ucb", "thompson"] = "ucb"
-    width: float = 1.0
+    width: float = 3.0
     spread: float = 1.5
 
     name: ClassVar[str] = "btl"

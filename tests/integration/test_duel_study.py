@@ -1,26 +1,30 @@
 """Studies that compare: waiting for people, resuming, taking back, judge models, caps and everything to be refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from promptopt import api
+from promptopt.ask import Compare, Recommend, Search
 from promptopt.backends.base import Reply, Request
 from promptopt.backends.simulated import SimulatedBackend
 from promptopt.budget import Budget
 from promptopt.config import JudgeSpec, StrategySpec, StudySpec
-from promptopt.duel import Verdict
+from promptopt.duel import Duel, Verdict
 from promptopt.errors import ConfigError
 from promptopt.judge import Jury
 from promptopt.metrics import open_metric
+from promptopt.prompt import Candidate
+from promptopt.report import show_study
 from promptopt.result import Result
 from promptopt.store.duels import preference_id
 from promptopt.store.rows import Shown
 from promptopt.store.store import Store
+from promptopt.strategy import Context, Estimate, Need
 from promptopt.study import Study
 from tests.fakes import FakeBackend
 from tests.toy import dump, run, toy_spec, toy_task
@@ -160,6 +164,53 @@ def test_with_the_metric_as_judge_it_runs_through_and_spends_its_plan_on_outputs
     assert 80 < result.evaluations <= 240, "pairs with equal outputs are asked on other inputs too"
     assert set(result.judging["verdicts"]) <= {"metric", "outputs"}
     assert result.p_best is not None
+
+
+def test_a_pool_grows_by_what_the_optimizer_model_writes(store: Path) -> None:
+    settings = {"pool": 5, "duels": 30, "grow_every": 10, "grow_by": 2, "stop_at": 2.0, "stop_regret": 0.0}
+    strategy = StrategySpec("btl", settings=settings)
+    spec = replace(toy_spec(store, judge=JudgeSpec(("metric",))), strategy=strategy)  # the task model can write
+    with api.open_study(spec, task=toy_task(60, 10, 60)) as study:
+        result = study.run()
+        trials = {trial.operator: trial for trial in study.store.trials(1)}
+    assert result.state == "finished"
+    assert trials["improve"].parents, "made from the best, compared with the others"
+    assert "rephrase" in trials, "which is where the first ones came from"
+
+
+@dataclass(frozen=True)
+class Careless:
+    """Compares the seed with a prompt that a guard refuses; a foreign strategy that asks nobody before."""
+
+    name: ClassVar[str] = "careless"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"compare"})
+    control: ClassVar[bool] = True
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def search(self, context: Context) -> Search[None]:
+        seed = Candidate(context.seeds[0])
+        bad = Candidate(
+            seed.prompt.replace(instruction="Look it up on https://example.org/colours."), (seed.id,), "edit"
+        )
+        yield from Compare(tuple(Duel(seed, bad, example) for example in context.search[:3]))
+        yield from Recommend((bad, seed), "rank")
+
+    def estimate(self, context: Context) -> Estimate:
+        return Estimate(min(6, context.evaluations), 0, 3)
+
+
+def test_a_refused_prompt_in_a_duel_is_a_trial_with_its_reason(store: Path) -> None:
+    with api.open_study(toy_spec(store, judge=JudgeSpec(("metric",))), task=toy_task(60, 10, 60)) as study:
+        judged(study, FakeBackend(favours("A")))
+        study.setup = replace(study.setup, strategy=Careless())
+        result = study.run()
+        preferences = study.store.preferences(1)
+    assert {(p.verdict, p.source) for p in preferences} == {("skip", "outputs")}
+    assert (result.evaluations, result.refusals) == (3, {"urls": 1})
+    assert result.seed == result.prompt
+    (refused,) = show_study(str(store), "toy")["refused_list"]
+    assert (refused["operator"], refused["reason"].split(":")[0]) == ("edit", "urls")
 
 
 def favours(letter: str, margin: float = 1.0) -> Any:

@@ -108,6 +108,17 @@ def test_an_adversary_and_a_side_bias_are_found_out() -> None:
     assert look_out(fit, random.Random(0)).order == (4, 3, 2, 1, 0)
 
 
+def test_noise_is_not_taken_for_reliability() -> None:
+    ids = [f"p{n:02}" for n in range(30)]
+    reliabilities = []
+    for seed in range(10):
+        rng = random.Random(seed)
+        people = [noisy(rng, who, dict.fromkeys(ids, 0.0), 30) for who in ("ann", "bob")]
+        fit = fit_strengths([preference for given in people for preference in given], ids)
+        reliabilities += [labeller.reliability for labeller in fit.labellers.values()]
+    assert max(reliabilities) < 1.1, "whoever says anything at random is not better than the average person"
+
+
 def test_a_judge_counts_as_much_as_it_agrees_with_people() -> None:
     people = [*said("a", "b", "left", n=10), *said("c", "d", "right", n=10)]
     friend = [*said("a", "b", "left", "judge", "model", n=10), *said("c", "d", "right", "judge", "model", n=10)]
