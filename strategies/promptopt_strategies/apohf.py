@@ -93,7 +93,7 @@ class APOHF(ArenaSettings):
     widen: bool = False
 
     name: ClassVar[str] = "apohf"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"compare", "embed"})
     uses: ClassVar[frozenset[Need]] = frozenset({"write"})
     control: ClassVar[bool] = False

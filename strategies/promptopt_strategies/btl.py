@@ -33,7 +33,7 @@ class BTL(ArenaSettings):
 
     Args:
         rule: How the second prompt is chosen.
-        width: Of ``ucb``.
+        width: Of ``ucb``; at 1 one search in five never looks beyond a good prompt.
         spread: The standard deviation of utilities before any preference, in log-odds of preference.
 
     Reference:
@@ -46,7 +46,7 @@ class BTL(ArenaSettings):
     spread: float = 1.5
 
     name: ClassVar[str] = "btl"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"compare", "embed"})
     uses: ClassVar[frozenset[Need]] = frozenset({"write"})
     control: ClassVar[bool] = False

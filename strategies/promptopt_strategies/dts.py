@@ -2,7 +2,8 @@
 
 Profiles:
     paper: Algorithm 1 on counts of wins, 1,000 duels one at a time, no prompts added.
-    recommended: From the posterior of all preferences; new prompts come as it goes, and it ends when it is sure.
+    recommended: From the posterior of all preferences, in which prompts that are alike share what is learned; new
+        prompts come as it goes, and it ends when it is sure.
 
 Differences from the paper, in every profile:
     - A prompt is never its own challenger, since that duel would tell nothing.
@@ -60,7 +61,7 @@ class DTS(ArenaSettings):
     alpha: float = 0.51
 
     name: ClassVar[str] = "dts"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"compare", "embed"})
     uses: ClassVar[frozenset[Need]] = frozenset({"write"})
     control: ClassVar[bool] = False

@@ -27,7 +27,7 @@ class RandomPairs(ArenaSettings):
     grow_every: int = 0
 
     name: ClassVar[str] = "random-pairs"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"compare", "embed"})
     uses: ClassVar[frozenset[Need]] = frozenset({"write"})
     control: ClassVar[bool] = True
