@@ -7,7 +7,7 @@ The noun is Strengths; ``copeland`` counts majorities instead.
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from promptopt.duel import Preference, Source
@@ -160,8 +160,8 @@ def fit_strengths(
     import numpy as np
 
     features = np.eye(len(ids)) if rows is None else rows
-    votes = _Votes.of(preferences, ids, features)
-    weights, precision = np.zeros(features.shape[1]), spread**-2
+    votes, axes = _Votes.of(preferences, ids, features).turned()
+    weights, precision = np.zeros(axes.shape[1]), spread**-2
     nature = _Nature.of(votes)
     information = precision * np.eye(len(weights))
     for _ in range(ROUNDS if votes.n else 0):
@@ -171,9 +171,11 @@ def fit_strengths(
         nature = nature.learn(votes, votes.gaps @ weights, np.sqrt(variances))
         if float(np.abs(weights - before).max()) < SETTLED:
             break
-    covariance = features @ np.linalg.solve(information, features.T)
+    seen = features @ axes
+    learned = np.eye(len(weights)) / precision - np.linalg.inv(information)
+    covariance = features @ features.T / precision - seen @ learned @ seen.T
     tie = float(np.exp(nature.log_tie))
-    return Strengths(tuple(ids), features @ weights, covariance, nature.labellers(votes), tie, votes.n)
+    return Strengths(tuple(ids), seen @ weights, covariance, nature.labellers(votes), tie, votes.n)
 
 
 def copeland(wins: "Array") -> "Array":
@@ -271,6 +273,17 @@ class _Votes:
             np.array([number[p.labeller] for p in used], dtype=np.int64),
             names,
         )
+
+    def turned(self) -> "tuple[_Votes, Array]":
+        """Return the same votes in axes that they span, and these axes, shape (d, k).
+
+        Outside of what the gaps span nothing is learned, so with fewer different pairs than prompts all is smaller.
+        """
+        import numpy as np
+
+        pairs = np.unique(self.gaps, axis=0) if self.n else self.gaps
+        axes = np.linalg.qr(pairs.T)[0] if len(pairs) < self.gaps.shape[1] else np.eye(self.gaps.shape[1])
+        return replace(self, gaps=self.gaps @ axes), axes
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Elsewhere: a search run once more in a process in which hashes, and with them the order of sets, are others."""
+"""Elsewhere: a search run once more in a process in which hashes, and with them the order of sets, are others.
+
+So is the kernel of the linear algebra, as on another kind of processor: the last bits of its sums differ.
+"""
 
 import atexit
 import json
@@ -59,7 +62,11 @@ def _rerun(job: Mapping[str, Any]) -> tuple[str, ...]:
 def _process(hash_seed: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(  # noqa: S603  # our own interpreter on our own code
         [sys.executable, "-c", CODE],
-        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={
+            "PYTHONHASHSEED": hash_seed,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OPENBLAS_CORETYPE": "Prescott",  # the oldest, so that it is nobody's own
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -66,7 +66,7 @@ class APOHF(ArenaSettings):
         ridge: The weight of what is believed before any duel (lambda).
         steps: Adam steps of each training.
         rate: Adam's learning rate.
-        epsilon: Adam's epsilon; with 1e-8 the last bit of a sum is blown up until another machine chooses other pairs.
+        epsilon: Adam's epsilon: below it a gradient is not blown up.
         form: The bonus with the whole matrix (``exact``) or with its diagonal, as in the released code.
         scaled: Scale the first parameters by the width of their layer.
         centred: Measure utilities and parameters against the first network, whose utilities are then all 0.
@@ -207,7 +207,7 @@ def read_duels(arena: Arena, strengths: Strengths) -> Duels:
 
     at = {key: place for place, key in enumerate(arena.ids)}
     known = strengths.labellers
-    said = [(p, max(0.0, known[p.labeller].reliability)) for p in arena.preferences if p.is_evidence]
+    said = [(p, max(0.0, round(known[p.labeller].reliability, 3))) for p in arena.preferences if p.is_evidence]
     heard = [(p, weight) for p, weight in said if weight > 0]
     return Duels(
         np.array([at[p.left_id] for p, _ in heard], dtype=np.intp),

@@ -6,7 +6,7 @@ give the same network. The two bonuses and ``posterior`` say how unsure its diff
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,22 +19,30 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 BETA_1, BETA_2 = 0.9, 0.999  # Adam's own
+BITS = 20
+FAN = 4.0  # slopes are smaller than levels and weights, and get two bits more
 
 
 @dataclass(frozen=True)
 class UtilityNetwork:
     """A fully connected network with ReLU between its layers and one output.
 
+    What is multiplied is first rounded to so few binary places that sums of products come out exactly, in any order.
+    Training blows the last bit of a sum up to another network, and that bit is another on every kind of processor; so
+    the same duels would lead to other pairs where a study is resumed on another machine.
+
     Args:
         sizes: The width of every layer, the input's first and 1 last.
         parameters: All weights and biases, layer by layer, shape (P,).
         origin: The parameters that it is measured against: utilities are the difference to what these give, and
             training is drawn towards them; None measures against nothing.
+        bits: Binary places of weights and levels.
     """
 
     sizes: tuple[int, ...]
     parameters: "Array"
     origin: "Array | None" = None
+    bits: int = BITS
 
     @classmethod
     def first(
@@ -69,20 +77,20 @@ class UtilityNetwork:
 
         if self.origin is None:
             return self._level(rows)
-        return np.asarray(self._level(rows) - UtilityNetwork(self.sizes, self.origin)._level(rows))
+        return np.asarray(self._level(rows) - replace(self, parameters=self.origin)._level(rows))
 
     def pull_back(self, rows: "Array", slopes: "Array") -> "Array":
         """Return the gradient of the sum of slopes times utilities, shape (P,)."""
         import numpy as np
 
         layers, levels = self._layers(), self._forward(rows)
-        back = slopes[:, None]
+        back = self._rounded(slopes[:, None], FAN)
         parts: list[Array] = []
         for (weights, _), level, after in zip(reversed(layers), reversed(levels[:-1]), reversed(levels), strict=False):
             if after is not levels[-1]:
                 back = back * (after > 0)
             parts = [(level.T @ back).ravel(), back.sum(axis=0), *parts]
-            back = back @ weights.T
+            back = self._rounded(back @ weights.T, FAN)
         return np.concatenate(parts)
 
     def gradients(self, rows: "Array") -> "Array":
@@ -129,18 +137,18 @@ class UtilityNetwork:
             mean = BETA_1 * mean + (1 - BETA_1) * gradient
             square = BETA_2 * square + (1 - BETA_2) * gradient**2
             change = (mean / (1 - BETA_1**step)) / (np.sqrt(square / (1 - BETA_2**step)) + epsilon)
-            now = UtilityNetwork(self.sizes, now.parameters - rate * change, self.origin)
+            now = replace(now, parameters=now.parameters - rate * change)
         return now
 
     def _level(self, rows: "Array") -> "Array":
         return self._forward(rows)[-1][:, 0]
 
     def _layers(self) -> "list[tuple[Array, Array]]":
-        layers, at = [], 0
+        layers, at, parameters = [], 0, self._rounded(self.parameters)
         for inputs, outputs in pairwise(self.sizes):
-            weights = self.parameters[at : at + inputs * outputs].reshape(inputs, outputs)
+            weights = parameters[at : at + inputs * outputs].reshape(inputs, outputs)
             at += inputs * outputs
-            layers.append((weights, self.parameters[at : at + outputs]))
+            layers.append((weights, parameters[at : at + outputs]))
             at += outputs
         return layers
 
@@ -148,11 +156,17 @@ class UtilityNetwork:
         """Return the input and what every layer gives."""
         import numpy as np
 
-        layers, levels = self._layers(), [rows]
+        layers, levels = self._layers(), [self._rounded(rows)]
         for number, (weights, biases) in enumerate(layers, 1):
-            level = levels[-1] @ weights + biases
+            level = self._rounded(levels[-1] @ weights + biases)
             levels.append(level if number == len(layers) else np.maximum(level, 0.0))
         return levels
+
+    def _rounded(self, values: "Array", factor: float = 1.0) -> "Array":
+        import numpy as np
+
+        grid = factor * 2.0**self.bits
+        return np.asarray(np.rint(values * grid) / grid)
 
 
 @dataclass(frozen=True)

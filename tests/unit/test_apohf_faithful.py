@@ -29,7 +29,7 @@ SIZES = (6, 5, 4, 1)
 
 
 def network(seed: int = 0, sizes: tuple[int, ...] = SIZES) -> UtilityNetwork:
-    return UtilityNetwork.first(random.Random(seed), sizes, scaled=True)
+    return replace(UtilityNetwork.first(random.Random(seed), sizes, scaled=True), bits=45)
 
 
 def rows(n: int = 8, d: int = 6) -> np.ndarray[Any, Any]:
