@@ -13,7 +13,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pool
 from statistics import fmean, stdev
 from typing import Any
@@ -72,14 +72,15 @@ class Utilities:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who labels: prefers by Bradley and Terry's law, with faults of their own.
+    """Somebody who labels, with faults of their own.
 
     Args:
         name: Who.
         side: The log-odds by which the left of the screen is preferred.
         flips: The share of verdicts that are turned round by mistake.
         adversary: Whether all of them are turned round on purpose.
-        exact: Always prefers the better one.
+        exact: Prefers what seems better, the side included; else by Bradley and Terry's law, so that who judges two
+            prompts that are close is often wrong without any mistake.
     """
 
     name: str
@@ -91,7 +92,7 @@ class Person:
     def judge(self, rng: random.Random, gap: float, *, left_shown_first: bool) -> Verdict:
         """Return the verdict on a duel whose left prompt is better by this much."""
         side = self.side if left_shown_first else -self.side
-        chance = float(gap > 0) if self.exact else 1 / (1 + math.exp(-gap - side))
+        chance = float(gap + side > 0) if self.exact else 1 / (1 + math.exp(-gap - side))
         left = rng.random() < chance
         turned = (rng.random() < self.flips) ^ self.adversary
         return "left" if left ^ turned else "right"
@@ -107,11 +108,12 @@ MIXED = (
 )
 
 
+# The noise of 20 % is all the noise there is in the one kind, and comes on top of Bradley and Terry's in the other.
 PEOPLE = {
     "noise-free": NOISE_FREE,
+    "side, 20 %, adversary": tuple(replace(person, exact=True) for person in MIXED),
     "Bradley-Terry": EVEN,
-    "three with side and flips": MIXED[:3],
-    "these and an adversary": MIXED,
+    "Bradley-Terry and these": MIXED,
 }
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from promptopt.duel import Preference
-from promptopt.ranking import judge_weight
+from promptopt.votes import judge_weight
 
 LEAST_SHARED = 10  # duels that a judge and people have both decided, before their agreement means anything
 LEAST_KAPPA = 0.2  # "slight" ends here on the usual scale (Landis and Koch 1977)

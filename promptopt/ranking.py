@@ -1,16 +1,15 @@
 """Ranking: one posterior over how good prompts are, from the preferences of people, judge models and metrics.
 
-Bradley-Terry strengths with Davidson's ties, in which every labeller has a reliability and a side bias of its own.
-The noun is Strengths; ``copeland`` counts majorities instead.
+Bradley-Terry strengths with Davidson's ties. The noun is Strengths; ``copeland`` counts majorities instead.
 """
 
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from promptopt.duel import Preference, Source
+from promptopt.duel import Preference
+from promptopt.votes import Labeller, Nature, Votes, davidson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,35 +19,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 12
 SETTLED = 1e-6
-# Reliability multiplies the difference of two utilities: 1 is the unit, 0 says nothing, below 0 prefers the worse.
-RELIABILITY, RELIABILITY_SPREAD = 1.0, 0.6
-SIDE_SPREAD = 0.7
-JUDGE_SPREAD = 0.15
-# An unmeasured judge beside people counts half: as if it had agreed with them 3 times of 4.
-PRIOR_AGREED, PRIOR_SHARED = 3.0, 4.0
-TIE_PRIOR, TIE_SPREAD = -1.0, 1.0  # of the logarithm of Davidson's tie parameter
 DRAWS = 400
-NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))  # Gauss and Hermite's three for a normal distribution
 JITTER = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Labeller:
-    """What was learned of somebody who gives preferences.
-
-    Args:
-        name: Who.
-        source: A person, a judge model or a metric.
-        reliability: The factor on the difference of utilities, 1 for the average person; below 0 prefers the worse.
-        side: The log-odds by which what stands on the left is preferred.
-        n: Preferences that this rests on.
-    """
-
-    name: str
-    source: Source
-    reliability: float
-    side: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -146,7 +118,9 @@ def fit_strengths(
 ) -> Strengths:
     """Fit the posterior: its mode by Newton's method, labellers and utilities in turn; its width by Laplace.
 
-    Only preferences between the prompts named count, and of them only those that are evidence.
+    Only preferences between the prompts named count, and of them only those that are evidence. Where two people or more
+    have said something it is a mixture: that nobody prefers the worse, or that one of the least reliable does, each as
+    probable as the preferences make it; told by its mean and covariance.
 
     Args:
         preferences: Of anybody.
@@ -160,9 +134,50 @@ def fit_strengths(
     import numpy as np
 
     features = np.eye(len(ids)) if rows is None else rows
-    votes, axes = _Votes.of(preferences, ids, features).turned()
-    weights, precision = np.zeros(axes.shape[1]), spread**-2
-    nature = _Nature.of(votes)
+    votes, axes = Votes.of(preferences, ids, features).turned()
+    precision = spread**-2
+    fits = [_fit(votes, precision)]
+    fits += [_fit(suspicion, precision) for suspicion in votes.suspicions(fits[0].nature)]
+    evidence = np.array([fit.evidence for fit in fits])
+    chances = np.exp(evidence - evidence.max()) / np.exp(evidence - evidence.max()).sum()
+    weights = np.einsum("k,ki->i", chances, np.stack([fit.weights for fit in fits]))
+    away = np.stack([fit.weights for fit in fits]) - weights
+    covariance = np.einsum("k,kij->ij", chances, np.stack([fit.covariance for fit in fits]))
+    covariance += (away.T * chances) @ away
+    seen = features @ axes
+    learned = np.eye(len(weights)) / precision - covariance
+    nature = fits[int(chances.argmax())].nature
+    return Strengths(
+        tuple(ids),
+        seen @ weights,
+        features @ features.T / precision - seen @ learned @ seen.T,
+        nature.labellers(votes),
+        float(np.exp(nature.log_tie)),
+        votes.n,
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A normal posterior of the weights, and how well it explains the votes.
+
+    Args:
+        weights: Its mean, shape (k,).
+        covariance: Shape (k, k).
+        nature: What the labellers are like.
+        evidence: The logarithm of the probability of the votes and the labellers' nature, but for a constant.
+    """
+
+    weights: "Array"
+    covariance: "Array"
+    nature: Nature
+    evidence: float
+
+
+def _fit(votes: Votes, precision: float) -> _Fit:
+    import numpy as np
+
+    weights, nature = np.zeros(votes.gaps.shape[1]), Nature.of(votes)
     information = precision * np.eye(len(weights))
     for _ in range(ROUNDS if votes.n else 0):
         before = weights
@@ -171,11 +186,9 @@ def fit_strengths(
         nature = nature.learn(votes, votes.gaps @ weights, np.sqrt(variances))
         if float(np.abs(weights - before).max()) < SETTLED:
             break
-    seen = features @ axes
-    learned = np.eye(len(weights)) / precision - np.linalg.inv(information)
-    covariance = features @ features.T / precision - seen @ learned @ seen.T
-    tie = float(np.exp(nature.log_tie))
-    return Strengths(tuple(ids), seen @ weights, covariance, nature.labellers(votes), tie, votes.n)
+    width = float(np.linalg.slogdet(information / precision)[1])
+    evidence = nature.log_chance(votes, votes.gaps @ weights) - (precision * float(weights @ weights) + width) / 2
+    return _Fit(weights, np.asarray(np.linalg.inv(information), dtype=float), nature, evidence)
 
 
 def copeland(wins: "Array") -> "Array":
@@ -204,173 +217,14 @@ def normals(rng: random.Random, shape: tuple[int, ...]) -> "Array":
     return np.asarray(np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size].reshape(shape))
 
 
-def judge_weight(preferences: Sequence[Preference], judge: str) -> float:
-    """Return how much a judge's verdict counts beside a person's, from 0 to 1: twice its agreement with people, less 1.
-
-    Agreement is the share of duels, of those where both preferred one side, in which it was the same side. Where no
-    person has given any preference there is nobody to measure against, and it counts in full.
-    """
-    people: dict[tuple[str, str, str], Counter[str]] = {}
-    for preference in preferences:
-        if preference.source == "human" and preference.is_evidence and preference.winner_id:
-            people.setdefault(_place(preference), Counter())[preference.winner_id] += 1
-    if not people:
-        return 1.0
-    agreed = shared = 0.0
-    for preference in preferences:
-        if preference.labeller == judge and preference.winner_id and (said := people.get(_place(preference))):
-            shared += said.total()
-            agreed += said[preference.winner_id]
-    return max(0.0, 2.0 * (agreed + PRIOR_AGREED) / (shared + PRIOR_SHARED) - 1.0)
-
-
-def _place(preference: Preference) -> tuple[str, str, str]:
-    first, second = sorted((preference.left_id, preference.right_id))
-    return first, second, preference.example_id
-
-
-@dataclass(frozen=True)
-class _Votes:
-    """Preferences in numbers.
-
-    Args:
-        gaps: The left prompt's row less the right one's, shape (m, d).
-        outcome: 1 for left, -1 for right, 0 for a tie, shape (m,).
-        side: 1 where the left prompt stood on the left of the screen, -1 where it stood on the right, else 0.
-        labeller: The number of who gave it, shape (m,).
-        names: Who, by number, with what it is and the reliability expected of it.
-    """
-
-    gaps: "Array"
-    outcome: "Array"
-    side: "Array"
-    labeller: "NDArray[np.int64]"
-    names: tuple[tuple[str, Source, float], ...]
-
-    @property
-    def n(self) -> int:
-        return len(self.outcome)
-
-    @classmethod
-    def of(cls, preferences: Sequence[Preference], ids: Sequence[str], rows: "Array") -> "_Votes":
-        import numpy as np
-
-        at = {key: place for place, key in enumerate(ids)}
-        used = [p for p in preferences if p.is_evidence and p.left_id in at and p.right_id in at]
-        sources: dict[str, Source] = {p.labeller: p.source for p in used}
-        names = tuple(
-            (name, source, judge_weight(preferences, name) if source == "model" else RELIABILITY)
-            for name, source in sorted(sources.items())
-        )
-        number = {name: place for place, (name, _, _) in enumerate(names)}
-        left = [at[p.left_id] for p in used]
-        right = [at[p.right_id] for p in used]
-        sides = [0 if not p.shown_first else 1 if p.shown_first == p.left_id else -1 for p in used]
-        return cls(
-            rows[left] - rows[right],
-            np.array([{"left": 1.0, "right": -1.0}.get(p.verdict, 0.0) for p in used]),
-            np.array(sides, dtype=float),
-            np.array([number[p.labeller] for p in used], dtype=np.int64),
-            names,
-        )
-
-    def turned(self) -> "tuple[_Votes, Array]":
-        """Return the same votes in axes that they span, and these axes, shape (d, k).
-
-        Outside of what the gaps span nothing is learned, so with fewer different pairs than prompts all is smaller.
-        """
-        import numpy as np
-
-        pairs = np.unique(self.gaps, axis=0) if self.n else self.gaps
-        axes = np.linalg.qr(pairs.T)[0] if len(pairs) < self.gaps.shape[1] else np.eye(self.gaps.shape[1])
-        return replace(self, gaps=self.gaps @ axes), axes
-
-
-@dataclass(frozen=True)
-class _Nature:
-    """What the labellers are like: a reliability and a side bias each, and how often all of them see a tie."""
-
-    reliability: "Array"
-    side: "Array"
-    log_tie: float = TIE_PRIOR
-
-    @classmethod
-    def of(cls, votes: _Votes) -> "_Nature":
-        import numpy as np
-
-        return cls(np.array([expected for _, _, expected in votes.names]), np.zeros(len(votes.names)))
-
-    def logits(self, votes: _Votes, differences: "Array") -> "Array":
-        """Return the log-odds of left against right, as each labeller sees the differences of utility."""
-        logits: Array = self.reliability[votes.labeller] * differences + self.side[votes.labeller] * votes.side
-        return logits
-
-    def learn(self, votes: _Votes, means: "Array", spreads: "Array") -> "_Nature":
-        """Return what the labellers are like: one Newton step from here, for what is believed of the differences.
-
-        The likelihood is averaged over the differences (a step of expectation maximization): with their estimates
-        alone, which were fitted to these very votes, noise would look like reliability.
-
-        Args:
-            votes: The preferences.
-            means: Of the differences of utility, shape (m,).
-            spreads: Their standard deviations, shape (m,).
-        """
-        import numpy as np
-
-        n = len(votes.names)
-        pull, stiffness = np.zeros((n, 2)), np.zeros((n, 2, 2))
-        ties = np.array([float((votes.outcome == 0).sum()), 0.0])
-        for node, weight in NODES:
-            design = np.stack([means + node * spreads, votes.side], axis=1)
-            slope, curve, tied = _davidson(self.logits(votes, design[:, 0]), self.log_tie, votes.outcome)
-            np.add.at(pull, votes.labeller, weight * slope[:, None] * design)
-            np.add.at(stiffness, votes.labeller, weight * curve[:, None, None] * design[:, :, None] * design[:, None])
-            ties += weight * np.array([-tied.sum(), (tied * (1 - tied)).sum()])
-        is_model = np.array([source == "model" for _, source, _ in votes.names])
-        spread = np.where(is_model, JUDGE_SPREAD, RELIABILITY_SPREAD)
-        prior = np.stack([spread**-2, np.full(n, SIDE_SPREAD**-2)], axis=1)
-        expected = np.array([reliability for _, _, reliability in votes.names])
-        pull -= prior * np.stack([self.reliability - expected, self.side], axis=1)
-        step = np.linalg.solve(stiffness + prior[:, :, None] * np.eye(2), pull[:, :, None])[:, :, 0]
-        reliability, side = self.reliability + step[:, 0], self.side + step[:, 1]
-        # A judge that is wrong more often than not is ignored, and not believed turned round.
-        reliability = np.where(is_model, np.maximum(0.0, reliability), reliability)
-        tie_step = (ties[0] - (self.log_tie - TIE_PRIOR) / TIE_SPREAD**2) / (ties[1] + TIE_SPREAD**-2)
-        return _Nature(reliability, side, self.log_tie + max(-1.0, min(1.0, float(tie_step))))
-
-    def labellers(self, votes: _Votes) -> dict[str, Labeller]:
-        import numpy as np
-
-        counts = np.bincount(votes.labeller, minlength=len(votes.names))
-        return {
-            name: Labeller(name, source, float(self.reliability[k]), float(self.side[k]), int(counts[k]))
-            for k, (name, source, _) in enumerate(votes.names)
-        }
-
-
-def _davidson(logits: "Array", log_tie: float, outcome: "Array") -> tuple["Array", "Array", "Array"]:
-    """Return the log-likelihood's slope and curvature in the logits, and the probability of a tie, of each vote.
-
-    The odds of left, tie and right are exp(t/2), v and exp(-t/2).
-    """
-    import numpy as np
-
-    half = np.clip(logits, -60.0, 60.0) / 2
-    left, right, tie = np.exp(half), np.exp(-half), np.exp(log_tie)
-    total = left + right + tie
-    lean, decided = (left - right) / total, (left + right) / total
-    return (outcome - lean) / 2, (decided - lean**2) / 4, tie / total
-
-
-def _climb(votes: _Votes, nature: _Nature, weights: "Array", precision: float) -> tuple["Array", "Array"]:
+def _climb(votes: Votes, nature: Nature, weights: "Array", precision: float) -> tuple["Array", "Array"]:
     """Return the weights after two Newton steps, and the information at the last of them."""
     import numpy as np
 
     scale = nature.reliability[votes.labeller]
     information = precision * np.eye(len(weights))
     for _ in range(2):
-        slope, curve, _ = _davidson(nature.logits(votes, votes.gaps @ weights), nature.log_tie, votes.outcome)
+        slope, curve, _ = davidson(nature.logits(votes, votes.gaps @ weights), nature.log_tie, votes.outcome)
         gradient = votes.gaps.T @ (scale * slope) - precision * weights
         information = (votes.gaps.T * (scale**2 * curve)) @ votes.gaps + precision * np.eye(len(weights))
         step = np.linalg.solve(information, gradient)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from promptopt.duel import Preference, Source, Verdict
-from promptopt.ranking import copeland, fit_strengths, judge_weight, look_out, normals
+from promptopt.ranking import copeland, fit_strengths, look_out, normals
+from promptopt.votes import judge_weight
 
 IDS = ("a", "b", "c", "d")
 
@@ -30,6 +31,9 @@ def said(
         )
         for k in range(n)
     ]
+
+
+LADDER = {key: 2.0 * place for place, key in enumerate("abcde")}
 
 
 def noisy(
@@ -95,17 +99,33 @@ def test_a_preference_that_is_taken_back_leaves_no_trace() -> None:
 
 def test_an_adversary_and_a_side_bias_are_found_out() -> None:
     rng = random.Random(5)
-    utilities = {key: 2.0 * place for place, key in enumerate("abcde")}
     preferences = [
-        *noisy(rng, "ann", utilities, 60),
-        *noisy(rng, "bob", utilities, 60, side=1.5),
-        *noisy(rng, "eve", utilities, 40, sign=-1),
+        *noisy(rng, "ann", LADDER, 60),
+        *noisy(rng, "bob", LADDER, 60, side=1.5),
+        *noisy(rng, "eve", LADDER, 40, sign=-1),
     ]
-    fit = fit_strengths(preferences, sorted(utilities))
+    fit = fit_strengths(preferences, list(LADDER))
     assert fit.labellers["eve"].reliability < 0 < fit.labellers["ann"].reliability
     assert fit.labellers["bob"].side > 0.5
     assert abs(fit.labellers["ann"].side) < fit.labellers["bob"].side
     assert look_out(fit, random.Random(0)).order == (4, 3, 2, 1, 0)
+
+
+def test_somebody_who_prefers_the_worse_is_suspected_and_then_believed_turned_round() -> None:
+    rng = random.Random(3)
+    people = [p for who in ("ann", "bob", "cem") for p in noisy(rng, who, LADDER, 12)]
+    fit = fit_strengths([*people, *noisy(rng, "eve", LADDER, 12, sign=-1)], list(LADDER))
+    assert fit.labellers["eve"].reliability < -0.5
+    assert min(fit.labellers[who].reliability for who in ("ann", "bob", "cem")) > 0
+    assert look_out(fit, random.Random(0)).order[0] == 4
+
+
+def test_of_two_who_disagree_about_everything_neither_is_believed() -> None:
+    rng = random.Random(3)
+    ann, eve = noisy(rng, "ann", LADDER, 40), noisy(rng, "eve", LADDER, 40, sign=-1)
+    both = look_out(fit_strengths([*ann, *eve], list(LADDER)), random.Random(0))
+    assert both.p_best < 0.5
+    assert look_out(fit_strengths(ann, list(LADDER)), random.Random(0)).p_best > 0.8
 
 
 def test_noise_is_not_taken_for_reliability() -> None:
