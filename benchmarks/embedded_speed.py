@@ -2,9 +2,10 @@
 
     python benchmarks/embedded_speed.py [REQUESTS]
 
-Each line is a process of its own and takes its turn in every round; medians of three. A prompt has some 200 tokens, of
-which 150 are the same for all requests. ``engine`` is our own way (one slot, the shared part read first and kept), the
-others are the same engine used otherwise. Run it on idle cores: its threads wait for each other by spinning.
+Each line is a process of its own and takes its turn in every round; medians of three. A prompt has some 160 tokens, of
+which 130 are the same for all. ``engine`` is our own way (one slot, the shared part read first and kept, so that
+no answer depends on what was asked before), the others are the same library used otherwise, where it does. Run it on
+idle cores: its threads wait for each other by spinning.
 """
 
 import json
@@ -39,10 +40,8 @@ RULES = (
     "Note: the sky over the quay was clear all day.\nColour: blue\n\nNote: the grass behind the shed was wet.\n"
     "Colour: green\n\nNote: snow lay on all the roofs of the town.\nColour: white\n\n"
 )
-NOTE = (
-    "Note: boat {} came in late, its nets were full, and the paint on its hull was red and worn from the long winter."
-    "\nColour:"
-)
+NOTE = "{} came in late, its nets were full, and the paint on its hull was red and worn from the long winter."
+BOATS = ("Boat", "Ship", "Tug", "Ferry", "Cutter", "Trawler")
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Case:
         keeps: Whether what a request has in common with the one before is not read again.
         labels: How many labels are scored; 0 where the answer is written.
         own: Whether our own engine is asked.
+        alike: Whether all notes begin alike, so that one request has more in common with the next than it may keep.
     """
 
     what: str
@@ -66,6 +66,7 @@ class Case:
     keeps: bool = True
     labels: int = 0
     own: bool = True
+    alike: bool = False
 
 
 CASES = (
@@ -73,6 +74,7 @@ CASES = (
     Case("the same with Q4_1, as it comes", weights="Q4_1"),
     Case("the same with 1 thread", threads=1),
     Case("the same, nothing kept", keeps=False),
+    Case("the same, all notes begin alike", alike=True),
     Case("engine: 2 labels scored", labels=2),
     Case("engine: 4 labels scored", labels=4),
     Case("4 labels scored, nothing kept", labels=4, keeps=False),
@@ -84,15 +86,25 @@ CASES = (
 )
 
 
+def note(number: int, *, alike: bool = False) -> str:
+    """Return the note of a number."""
+    return NOTE.format(f"{BOATS[0 if alike else number % len(BOATS)]} {number}")
+
+
+def prompt(text: str) -> str:
+    """Return the prompt about a note."""
+    return f"{RULES}Note: {text}\nColour:"
+
+
 def asker(case: Case, path: Path) -> Callable[[int], object]:
     """Return what makes the request of a number."""
     if not case.own:
         return _bare(case, path)
     engine = LlamaEngine(path, case.threads)
-    shared = (Message("text", RULES + NOTE.format("")),) if case.keeps else ()
+    shared = (Message("text", prompt("")),) if case.keeps else ()
 
     def ask(number: int) -> object:
-        messages = (Message("text", RULES + NOTE.format(number)),)
+        messages = (Message("text", prompt(note(number, alike=case.alike))),)
         request = Request("completion", messages, WRITTEN, choices=LABELS[: case.labels], shared=shared)
         return engine.answer(request, lambda: False)
 
@@ -113,7 +125,7 @@ def _bare(case: Case, path: Path) -> Callable[[int], object]:
     written = {"max_tokens": 1, "logprobs": 300} if case.labels else {"max_tokens": WRITTEN}
 
     def ask(number: int) -> object:
-        body: dict[str, Any] = {"prompt": RULES + NOTE.format(number), "temperature": 0.0, "cache_prompt": True}
+        body: dict[str, Any] = {"prompt": prompt(note(number)), "temperature": 0.0, "cache_prompt": True}
         return server.handle_completions(body | written)
 
     return ask
