@@ -258,7 +258,7 @@ def labels(seeds: Sequence[int], pool: Any) -> None:
     """Labels until a prompt within 5 % of the range is recommended, 30 prompts."""
     print(f"{len(seeds)} worlds, 30 prompts: labels until a prompt within {EPSILON:.0%} of the range is recommended\n")
     courses: dict[str, list[Course]] = {}
-    for name in ("random-pairs", "dts", "btl", "apohf"):
+    for name in ("random-pairs", "dts", "btl"):
         jobs: list[Job] = [(name, {"pool": 30, "duels": MOST_LABELS}, seed, EVEN) for seed in seeds]
         courses[name] = list(pool.imap(run, jobs, chunksize=4))
         for for_good in (False, True):
