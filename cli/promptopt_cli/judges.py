@@ -18,7 +18,7 @@ def describe_judges(data: Mapping[str, Any]) -> Iterator[str]:
     yield f"\nverdicts  {counts}{best}"
     for judge in told["judges"]:
         yield (
-            f"judge     {judge['judge']}: chose the first answer in {_share(judge['first_place'])}, the longer in "
+            f"judge     {judge['judge']} chose the first answer in {_share(judge['first_place'])}, the longer in "
             f"{_share(judge['longer'])}; same in both orders {_share(judge['consistency'])}; unreadable "
             f"{_share(judge['unread'])}"
         )
