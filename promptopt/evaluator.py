@@ -62,8 +62,8 @@ class Evaluator:
         self.metric_key = task.metric.key
         self._model_key = backend.model_key
         self._forms: dict[tuple[str, str], Form] = {}
-        self._scored: set[str] = set()  # examples, since they were last noted
-        self._faults: dict[str, str] = {}  # likewise, with what the metric says
+        self._n_scored = 0  # outputs, since they were last noted
+        self._faults: list[tuple[str, str]] = []  # likewise: examples, and what the metric says
 
     def grade_with(self, grader: Grader) -> None:
         """Have the outputs of tasks whose metric is a rubric graded; scores are then the judge's too."""
@@ -164,7 +164,7 @@ class Evaluator:
         """Write down what the store knows of these pairs, and return the others."""
         stored = self.store.recall([pair.key for pair in batch], self.metric_key)
         self.ledger.health.note_known(len(stored))
-        self._scored |= {outcome.example_id for outcome in stored.values() if outcome.score is not None}
+        self._n_scored += sum(outcome.score is not None for outcome in stored.values())
         fresh, unknown = [], []
         for pair in batch:
             outcome = stored.get(pair.key)
@@ -292,9 +292,9 @@ class Evaluator:
             score = score_by(task.metric, output, example)
         except MetricError as error:
             begins = " / ".join(example.inputs.values())[:SHOWN]
-            self._faults[example.id] = f"{str(error).rstrip('.')}; its row begins '{begins}'"
+            self._faults.append((example.id, f"{str(error).rstrip('.')}; its row begins '{begins}'"))
             return None
-        self._scored.add(example.id)
+        self._n_scored += 1
         return ScoreRow(key, self.metric_key, score.value, score.feedback)
 
     def _note_scores(self) -> None:
@@ -303,9 +303,10 @@ class Evaluator:
         Raises:
             TooManyFailuresError: Too many outputs could not be scored.
         """
-        scored, faults = self._scored, self._faults
-        self._scored, self._faults = set(), {}
-        self.ledger.health.note_scores(scored, faults, next(reversed(faults.values()), ""))
+        n_scored, faults = self._n_scored, self._faults
+        self._n_scored, self._faults = 0, []
+        examples = [example for example, _ in faults]
+        self.ledger.health.note_scores(n_scored, examples, faults[-1][1] if faults else "")
 
     def _stored_key(self, pair: Pair, outcome: Outcome) -> str:
         return pair.key if outcome.status != "failed" else self._failed_key(pair)

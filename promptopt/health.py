@@ -1,7 +1,7 @@
 """Health: whether enough calls bring an answer, and enough answers a score, for scores to mean anything."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from promptopt.backends.base import Reply
 
@@ -24,8 +24,7 @@ class Health:
 
     def __init__(self, floor: float = LEAST_VALID) -> None:
         self._floor = floor
-        self._n = self._n_bad = self._n_silent = self._n_known = 0
-        self._looked_at: set[str] = set()
+        self._n = self._n_bad = self._n_silent = self._n_known = self._n_scored = self._n_unscored = 0
         self._unscored: set[str] = set()
 
     def note(self, reply: Reply, address: str) -> None:
@@ -57,29 +56,32 @@ class Health:
         """Count answers that the store had: where a search goes on, what is left of an ask may have failed before."""
         self._n_known += n
 
-    def note_scores(self, scored: Iterable[str], unscored: Iterable[str] = (), why: str = "") -> None:
-        """Count examples whose outputs were scored or could not be; stop when the latter cannot be chance any more.
+    def note_scores(self, n_scored: int, unscored: Collection[str] = (), why: str = "") -> None:
+        """Count outputs that were scored or could not be; stop when the latter cannot be chance any more.
 
-        A row that a metric cannot read fails with every prompt, so examples are counted and not outputs.
+        A row that a metric cannot read fails with every prompt, so its outputs count as evidence once: the share is of
+        outputs, and it is as sure as so many examples make it.
 
         Args:
-            scored: The ids of examples that had an output scored.
-            unscored: Of those that had one that could not be.
+            n_scored: How many were scored.
+            unscored: The ids of the examples of those that could not be.
             why: What the metric says of the last one.
 
         Raises:
-            TooManyFailuresError: The share of examples is over what may be missing, likewise.
+            TooManyFailuresError: The share is over what may be missing, likewise.
         """
-        n_before = len(self._unscored)
+        self._n_scored += n_scored
+        self._n_unscored += len(unscored)
+        n_before, n = len(self._unscored), self._n_scored + self._n_unscored
         self._unscored.update(unscored)
-        self._looked_at.update(scored, unscored)
-        if n_before < len(self._unscored) and self._is_too_many(len(self._unscored), len(self._looked_at)):
+        n_examples = len(self._unscored)
+        if n_examples > n_before and self._is_too_many(n_examples, n_examples * n / self._n_unscored):
             raise TooManyFailuresError(
-                f"the outputs of {len(self._unscored)} of {len(self._looked_at)} examples could not be scored, and "
-                f"with more than {1 - self._floor:.0%} missing scores would mean little; the last one: {why}"
+                f"{self._n_unscored} of {n} outputs could not be scored (on {n_examples} examples), and with more than "
+                f"{1 - self._floor:.0%} missing scores would mean little; the last one: {why}"
             )
 
-    def _is_too_many(self, n_bad: int, n: int) -> bool:
+    def _is_too_many(self, n_bad: int, n: float) -> bool:
         """Return whether Chernoff's bound on the chance of so many is under 2 %."""
         most, share = 1 - self._floor, n_bad / n
         if share <= most:

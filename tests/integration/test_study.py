@@ -266,7 +266,7 @@ def test_what_the_metric_cannot_score_is_missing_and_replayed_as_such(store: Pat
 def test_a_metric_that_cannot_score_one_in_four_pauses_and_names_a_row(store: Path) -> None:
     paused = run(toy_spec(store), replace(toy_task(), metric=Picky(one_in=4)))
     assert (paused.state, paused.cause) == ("paused", "failures")
-    assert "examples could not be scored" in paused.reason
+    assert "outputs could not be scored" in paused.reason
     assert re.search(r"raised ValueError: what a row \(example \w{8}.*its row begins 'item number \d+'$", paused.reason)
     assert run(toy_spec(store, min_valid=0.5), replace(toy_task(), metric=Picky(one_in=4))).state == "finished"
 
