@@ -2,7 +2,7 @@
 
     python benchmarks/duels.py curve          200 prompts, 150 duels: area under the curve of the recommendation
     python benchmarks/duels.py labels         30 prompts: labels until an eps-best prompt is recommended
-    python benchmarks/duels.py labellers      30 prompts, 100 labels of four people, one of them an adversary
+    python benchmarks/duels.py labellers      20 and 30 prompts, 100 labels of four people, one of them an adversary
 
 Nothing here asks a model or a person: verdicts come from a hidden utility by Bradley and Terry's law. The worlds, the
 measures and the margins were written down before the runs that docs/measured.md reports.
@@ -277,19 +277,19 @@ def labels(seeds: Sequence[int], pool: Any) -> None:
 
 def labellers(seeds: Sequence[int], pool: Any) -> None:
     """Where the recommendation lies between the worst prompt and the best, after 100 labels of some kinds of people."""
-    print(f"{len(seeds)} worlds, 30 prompts, 100 labels: place of the recommendation, 0 = worst, 1 = best\n")
-    for name in ("dts", "btl", "random-pairs"):
+    print(f"{len(seeds)} worlds, 100 labels: place of the recommendation, 0 = worst, 1 = best\n")
+    for name, size in (("dts", 20), ("dts", 30), ("btl", 30), ("random-pairs", 30)):
         ends: dict[str, list[float]] = {}
         for who, people in PEOPLE.items():
-            jobs: list[Job] = [(name, {"pool": 30, "duels": 100}, seed, people) for seed in seeds]
+            jobs: list[Job] = [(name, {"pool": size, "duels": 100}, seed, people) for seed in seeds]
             ends[who] = [course.place() for course in pool.imap(run, jobs, chunksize=4)]
-            parts = [f"{name:14s} {who:24s} {fmean(ends[who]):.3f}"]
-            for base in ("noise-free", "Bradley-Terry"):
-                if base in ends and base != who:
-                    mean, low, high = interval([a - b for a, b in zip(ends[who], ends[base], strict=True)])
-                    parts.append(f"less {base} {mean:+.3f} ({low:+.3f} to {high:+.3f})")
-            print("; ".join(parts), flush=True)
-    print(f"written down before: all four people, with their faults, not more than {EPSILON} below noise-free ones")
+            mean, low, high = interval(ends[who])
+            told = f"{name}, {size} prompts; {who}: {mean:.3f} ({low:.3f} to {high:.3f})"
+            if who != "noise-free":
+                lost = [a - b for a, b in zip(ends[who], ends["noise-free"], strict=True)]
+                told += "; less noise-free {:+.3f} ({:+.3f} to {:+.3f})".format(*interval(lost))
+            print(told, flush=True)
+    print(f"written down before: four people with side and 20 % not more than {EPSILON} below noise-free ones")
 
 
 def main() -> None:
