@@ -12,7 +12,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-settings.register_profile("promptopt", deadline=None, derandomize=True, max_examples=60)
+N_EXAMPLES = int(os.environ.get("PROMPTOPT_EXAMPLES", "60"))
+settings.register_profile("promptopt", deadline=None, derandomize=True, max_examples=N_EXAMPLES)
 settings.load_profile("promptopt")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -290,7 +290,7 @@ def test_a_score_outside_0_to_1_never_gets_in(store: Store, value: float) -> Non
     bench = Bench(store, red, replace(TASK, metric=Broken(value=value)))
     (answer,) = bench.ask(Evaluate([SEED], ROWS[:1]))
     assert (answer.n, answer.n_valid) == (1, 0)
-    with pytest.raises(TooManyFailuresError, match=r"2 of 2 examples.*not from 0 to 1"):
+    with pytest.raises(TooManyFailuresError, match=r"2 of 2 outputs.*not from 0 to 1"):
         bench.ask(Evaluate([SEED], ROWS[1:2]), "1")
 
 
