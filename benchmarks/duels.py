@@ -289,7 +289,7 @@ def labellers(seeds: Sequence[int], pool: Any) -> None:
                 lost = [a - b for a, b in zip(ends[who], ends["noise-free"], strict=True)]
                 told += "; less noise-free {:+.3f} ({:+.3f} to {:+.3f})".format(*interval(lost))
             print(told, flush=True)
-    print(f"written down before: four people with side and 20 % not more than {EPSILON} below noise-free ones")
+    print(f"the bar: not more than {EPSILON} below noise-free; 30 prompts were written down before, 20 added later")
 
 
 def main() -> None:
