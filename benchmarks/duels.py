@@ -5,7 +5,8 @@
     python benchmarks/duels.py labellers      20 and 30 prompts, 100 labels of four people, one of them an adversary
 
 Nothing here asks a model or a person: verdicts come from a hidden utility by Bradley and Terry's law. The worlds, the
-measures and the margins were written down before the runs that docs/measured.md reports.
+measures and the margins were written down before the runs that docs/measured.md reports, but for what it says of
+``labellers``.
 """
 
 import argparse

@@ -132,9 +132,11 @@ class Judge:
         """Return what all prompts of an ask brought, as it is recorded; of refused ones, that they are."""
         shown = [(inner, self._evaluator.recorded(key, inner)) for key, inner in self._inner(path, ask).items()]
         for inner in outputs_of(ask):
-            barred = tuple(c for c in inner.candidates if self._guards.refusal(c.prompt))
-            told = tuple(refused(c.id, inner.examples, self._guards.refusal(c.prompt)) for c in barred)
-            shown += [(replace(inner, candidates=barred), told)] if barred else []
+            reasons = [(candidate, self._guards.refusal(candidate.prompt)) for candidate in inner.candidates]
+            barred = [(candidate, reason) for candidate, reason in reasons if reason]
+            if barred:
+                told = tuple(refused(candidate.id, inner.examples, reason) for candidate, reason in barred)
+                shown.append((replace(inner, candidates=tuple(candidate for candidate, _ in barred)), told))
         return shown
 
     def _open(self, number: int, path: str, ask: Compare) -> list[DuelRow]:

@@ -138,10 +138,11 @@ def fit_strengths(
     precision = spread**-2
     fits = [_fit(votes, precision)]
     fits += [_fit(suspicion, precision) for suspicion in votes.suspicions(fits[0].nature)]
-    evidence = np.array([fit.evidence for fit in fits])
-    chances = np.exp(evidence - evidence.max()) / np.exp(evidence - evidence.max()).sum()
-    weights = np.einsum("k,ki->i", chances, np.stack([fit.weights for fit in fits]))
-    away = np.stack([fit.weights for fit in fits]) - weights
+    best = max(fit.evidence for fit in fits)
+    odds = np.exp([fit.evidence - best for fit in fits])
+    chances, means = odds / odds.sum(), np.stack([fit.weights for fit in fits])
+    weights = np.asarray(chances @ means)
+    away = means - weights
     covariance = np.einsum("k,kij->ij", chances, np.stack([fit.covariance for fit in fits]))
     covariance += (away.T * chances) @ away
     seen = features @ axes

@@ -136,13 +136,13 @@ class Votes:
     def suspicions(self, nature: "Nature") -> "list[Votes]":
         """Return the same votes once for each person who may prefer the worse, with that expected of them.
 
-        One person alone is believed: there is nobody to measure against.
+        Who is alone is believed, since there is nobody to measure against; so is a metric.
 
         Args:
             nature: What the labellers are like if none of them does.
         """
-        people = [number for number, (_, source, _) in enumerate(self.names) if source != "model"]
-        if len(people) < 2:
+        people = [number for number, (_, source, _) in enumerate(self.names) if source == "human"]
+        if sum(source != "model" for _, source, _ in self.names) < 2:
             return []
         suspects = sorted(people, key=lambda number: (round(float(nature.reliability[number]), 9), number))[:SUSPECTS]
         return [self._suspecting(number) for number in suspects]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BETA_1, BETA_2 = 0.9, 0.999  # Adam's own
 BITS = 20
-FAN = 4.0  # slopes are smaller than levels and weights, and get two bits more
+FINER = 2  # slopes are smaller than levels and weights, and get so many bits more
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class UtilityNetwork:
         import numpy as np
 
         layers, levels = self._layers(), self._forward(rows)
-        back = self._rounded(slopes[:, None], FAN)
+        back = self._rounded(slopes[:, None], FINER)
         parts: list[Array] = []
         for (weights, _), level, after in zip(reversed(layers), reversed(levels[:-1]), reversed(levels), strict=False):
             if after is not levels[-1]:
                 back = back * (after > 0)
             parts = [(level.T @ back).ravel(), back.sum(axis=0), *parts]
-            back = self._rounded(back @ weights.T, FAN)
+            back = self._rounded(back @ weights.T, FINER)
         return np.concatenate(parts)
 
     def gradients(self, rows: "Array") -> "Array":
@@ -162,10 +162,10 @@ class UtilityNetwork:
             levels.append(level if number == len(layers) else np.maximum(level, 0.0))
         return levels
 
-    def _rounded(self, values: "Array", factor: float = 1.0) -> "Array":
+    def _rounded(self, values: "Array", finer: int = 0) -> "Array":
         import numpy as np
 
-        grid = factor * 2.0**self.bits
+        grid = 2.0 ** (self.bits + finer)
         return np.asarray(np.rint(values * grid) / grid)
 
 

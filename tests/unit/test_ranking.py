@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,14 @@ def test_of_two_who_disagree_about_everything_neither_is_believed() -> None:
     both = look_out(fit_strengths([*ann, *eve], list(LADDER)), random.Random(0))
     assert both.p_best < 0.5
     assert look_out(fit_strengths(ann, list(LADDER)), random.Random(0)).p_best > 0.8
+
+
+def test_a_metric_is_never_suspected_and_beside_it_one_person_is() -> None:
+    rng = random.Random(3)
+    exact = [replace(p, source="metric") for p in noisy(rng, "metric", LADDER, 20)]
+    fit = fit_strengths([*exact, *noisy(rng, "eve", LADDER, 20, sign=-1)], list(LADDER))
+    assert fit.labellers["metric"].reliability > 0 > fit.labellers["eve"].reliability
+    assert look_out(fit, random.Random(0)).order[0] == 4
 
 
 def test_noise_is_not_taken_for_reliability() -> None:
