@@ -5,8 +5,7 @@
     python benchmarks/duels.py labellers      20 and 30 prompts, 100 labels of four people, one of them an adversary
 
 Nothing here asks a model or a person: verdicts come from a hidden utility by Bradley and Terry's law. The worlds, the
-measures and the margins were written down before the runs that docs/measured.md reports, but for what it says of
-``labellers``.
+measures and the margins were written down before the runs that docs/measured.md reports.
 """
 
 import argparse
@@ -259,7 +258,7 @@ def labels(seeds: Sequence[int], pool: Any) -> None:
     """Labels until a prompt within 5 % of the range is recommended, 30 prompts."""
     print(f"{len(seeds)} worlds, 30 prompts: labels until a prompt within {EPSILON:.0%} of the range is recommended\n")
     courses: dict[str, list[Course]] = {}
-    for name in ("random-pairs", "dts", "btl"):
+    for name in ("random-pairs", "dts", "btl", "pes"):
         jobs: list[Job] = [(name, {"pool": 30, "duels": MOST_LABELS}, seed, EVEN) for seed in seeds]
         courses[name] = list(pool.imap(run, jobs, chunksize=4))
         for for_good in (False, True):
@@ -279,7 +278,7 @@ def labels(seeds: Sequence[int], pool: Any) -> None:
 def labellers(seeds: Sequence[int], pool: Any) -> None:
     """Where the recommendation lies between the worst prompt and the best, after 100 labels of some kinds of people."""
     print(f"{len(seeds)} worlds, 100 labels: place of the recommendation, 0 = worst, 1 = best\n")
-    for name, size in (("dts", 20), ("dts", 30), ("btl", 30), ("random-pairs", 30)):
+    for name, size in (("pes", 30), ("pes", 20), ("dts", 30)):
         ends: dict[str, list[float]] = {}
         for who, people in PEOPLE.items():
             jobs: list[Job] = [(name, {"pool": size, "duels": 100}, seed, people) for seed in seeds]
@@ -290,7 +289,7 @@ def labellers(seeds: Sequence[int], pool: Any) -> None:
                 lost = [a - b for a, b in zip(ends[who], ends["noise-free"], strict=True)]
                 told += "; less noise-free {:+.3f} ({:+.3f} to {:+.3f})".format(*interval(lost))
             print(told, flush=True)
-    print(f"the bar: not more than {EPSILON} below noise-free; 30 prompts were written down before, 20 added later")
+    print(f"the bar: pes, 30 prompts, side, 20 %, adversary: the whole interval above -{EPSILON}")
 
 
 def main() -> None:

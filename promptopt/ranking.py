@@ -3,6 +3,7 @@
 Bradley-Terry strengths with Davidson's ties. The noun is Strengths; ``copeland`` counts majorities instead.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,29 @@ JITTER = 1e-9
 
 
 @dataclass(frozen=True)
+class Reading:
+    """One way to read the preferences: what the labellers may be like, and the utilities if they are.
+
+    Args:
+        chance: How probable it is.
+        utilities: The estimates, shape (n,).
+        covariance: Of the utilities, shape (n, n).
+        labellers: Who gave the preferences, by name.
+        tie: Davidson's tie parameter: the odds of a tie to either side of two equally good prompts.
+    """
+
+    chance: float
+    utilities: "Array"
+    covariance: "Array"
+    labellers: Mapping[str, Labeller]
+    tie: float
+
+    def draw(self, rng: random.Random, n: int) -> "Array":
+        """Return utilities drawn from it, shape (n, prompts)."""
+        return draw_normal(rng, self.utilities, self.covariance, n)
+
+
+@dataclass(frozen=True)
 class Strengths:
     """The posterior: utilities are normal, with log-odds of preference as their unit.
 
@@ -34,6 +58,7 @@ class Strengths:
         labellers: Who gave the preferences, by name.
         tie: Davidson's tie parameter: the odds of a tie to either side of two equally good prompts.
         n: Preferences that this rests on.
+        readings: What it is the mean and the covariance of, the likeliest not always first.
     """
 
     ids: tuple[str, ...]
@@ -42,6 +67,7 @@ class Strengths:
     labellers: Mapping[str, Labeller]
     tie: float
     n: int
+    readings: tuple[Reading, ...] = ()
 
     def spread(self, left: int, right: int) -> float:
         """Return the standard deviation of the difference of two utilities."""
@@ -63,11 +89,7 @@ class Strengths:
 
     def draw(self, rng: random.Random, n: int = 1) -> "Array":
         """Return utilities drawn from the posterior, shape (n, prompts)."""
-        import numpy as np
-
-        # Drawn in the space of prompts: the same whatever basis the weights have.
-        root = np.linalg.cholesky(self.covariance + JITTER * np.eye(len(self.ids)))
-        return np.asarray(self.utilities + normals(rng, (n, len(self.ids))) @ root.T)
+        return draw_normal(rng, self.utilities, self.covariance, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,22 +162,24 @@ def fit_strengths(
     fits += [_fit(suspicion, precision) for suspicion in votes.suspicions(fits[0].nature)]
     best = max(fit.evidence for fit in fits)
     odds = np.exp([fit.evidence - best for fit in fits])
-    chances, means = odds / odds.sum(), np.stack([fit.weights for fit in fits])
-    weights = np.asarray(chances @ means)
-    away = means - weights
-    covariance = np.einsum("k,kij->ij", chances, np.stack([fit.covariance for fit in fits]))
-    covariance += (away.T * chances) @ away
-    seen = features @ axes
-    learned = np.eye(len(weights)) / precision - covariance
-    nature = fits[int(chances.argmax())].nature
-    return Strengths(
-        tuple(ids),
-        seen @ weights,
-        features @ features.T / precision - seen @ learned @ seen.T,
-        nature.labellers(votes),
-        float(np.exp(nature.log_tie)),
-        votes.n,
+    unseen, seen = features @ features.T / precision, features @ axes
+    readings = tuple(
+        Reading(
+            chance,
+            seen @ fit.weights,
+            unseen - seen @ (np.eye(len(fit.weights)) / precision - fit.covariance) @ seen.T,
+            fit.nature.labellers(votes),
+            math.exp(fit.nature.log_tie),
+        )
+        for chance, fit in zip((odds / odds.sum()).tolist(), fits, strict=True)
     )
+    utilities = np.asarray(sum(reading.chance * reading.utilities for reading in readings))
+    covariance = np.zeros_like(unseen)
+    for reading in readings:
+        away = reading.utilities - utilities
+        covariance += reading.chance * (reading.covariance + np.outer(away, away))
+    likeliest = max(readings, key=lambda reading: reading.chance)
+    return Strengths(tuple(ids), utilities, covariance, likeliest.labellers, likeliest.tie, votes.n, readings)
 
 
 @dataclass(frozen=True)
@@ -216,6 +240,17 @@ def normals(rng: random.Random, shape: tuple[int, ...]) -> "Array":
     uniform = ((bits >> np.uint64(11)) + 0.5) * 2.0**-53
     radius, angle = np.sqrt(-2.0 * np.log(uniform[:half])), 2.0 * np.pi * uniform[half:]
     return np.asarray(np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size].reshape(shape))
+
+
+def draw_normal(rng: random.Random, mean: "Array", covariance: "Array", n: int) -> "Array":
+    """Return draws from a normal distribution of utilities, shape (n, prompts).
+
+    Drawn in the space of prompts: the same whatever basis the weights have.
+    """
+    import numpy as np
+
+    root = np.linalg.cholesky(covariance + JITTER * np.eye(len(mean)))
+    return np.asarray(mean + normals(rng, (n, len(mean))) @ root.T)
 
 
 def _climb(votes: Votes, nature: Nature, weights: "Array", precision: float) -> tuple["Array", "Array"]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 # Reliability multiplies the difference of two utilities: 1 is the unit, 0 says nothing, below 0 prefers the worse.
-RELIABILITY, RELIABILITY_SPREAD = 1.0, 0.6
+RELIABILITY, RELIABILITY_SPREAD = 1.0, 0.4
 SIDE_SPREAD = 0.7
 JUDGE_SPREAD = 0.15
 CONTRARY = 0.1  # the odds, before any preference, that a certain person prefers the worse

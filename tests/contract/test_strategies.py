@@ -78,6 +78,11 @@ class TestDTS(ComparesPairs):
     strategy = configure("dts")
 
 
+class TestPES(ComparesPairs):
+    __test__ = True
+    strategy = configure("pes")
+
+
 class TestSPO(ComparesPairs):
     __test__ = True
     strategy = configure("spo")

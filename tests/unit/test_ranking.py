@@ -210,3 +210,17 @@ def test_normal_numbers_are_normal_and_the_same_everywhere() -> None:
     assert float(drawn.std()) == pytest.approx(1.0, abs=0.02)
     expected: Sequence[float] = normals(random.Random(3), (20_001,))[:3].tolist()
     assert drawn[:3].tolist() == expected
+
+
+def test_the_posterior_is_the_mean_and_the_covariance_of_its_readings() -> None:
+    preferences = [*said("a", "b", "left", n=5), *said("b", "c", "left", n=4), *said("a", "b", "right", "bob", n=4)]
+    strengths = fit_strengths(preferences, IDS)
+    chances = np.array([reading.chance for reading in strengths.readings])
+    assert chances.sum() == pytest.approx(1.0)
+    assert len(chances) == 3, "nobody, ann or bob prefers the worse"
+    assert strengths.utilities == pytest.approx(sum(r.chance * r.utilities for r in strengths.readings))
+    rng, drawn = random.Random(3), []
+    for reading in strengths.readings:
+        drawn.append(reading.draw(rng, round(200_000 * reading.chance)))
+    assert np.cov(np.concatenate(drawn).T) == pytest.approx(strengths.covariance, abs=0.05)
+    assert strengths.labellers == strengths.readings[int(chances.argmax())].labellers
