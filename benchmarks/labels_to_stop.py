@@ -1,7 +1,7 @@
 """How many labels until the search says "you can stop", and how good is what it recommends then? Simulated people.
 
 The worlds are those of ``duels.py``: all utilities are known, and one person prefers by Bradley and Terry's law.
-The search is ``dts`` as recommended, except that the pool does not grow, so that there is one best prompt to be found.
+The search is ``pes`` as recommended, except that the pool does not grow, so that there is one best prompt to be found.
 
     python benchmarks/labels_to_stop.py [--seeds 100]
 """
@@ -21,7 +21,7 @@ SETTINGS = {"grow_every": 0, "source": "operators", "ahead": 0, "duels": 150}
 def run(job: tuple[int, int]) -> Course:
     """Follow one search to its own end."""
     pool, seed = job
-    return follow(configure("dts", settings={**SETTINGS, "pool": pool}), seed, EVEN)
+    return follow(configure("pes", settings={**SETTINGS, "pool": pool}), seed, EVEN)
 
 
 def main() -> None:

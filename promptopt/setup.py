@@ -82,7 +82,7 @@ class Setup:
         if not self.is_scored and "compare" not in needs:
             raise ConfigError(
                 f"The strategy {self.strategy.name} needs a metric and task {self.task.name} has none; take one that "
-                "learns from comparisons, such as dts with --judge human, or give a metric."
+                "learns from comparisons, such as pes with --judge human, or give a metric."
             )
         if self.task.rubrics and self.judge_model is None:
             raise ConfigError(

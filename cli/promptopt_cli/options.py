@@ -15,7 +15,7 @@ from promptopt.config import DEFAULT_STORE, StrategySpec, StudySpec, TaskSpec, r
 from promptopt.errors import ConfigError
 from promptopt.metrics.rubric import RUBRIC
 
-COMPARING = "dts"  # the default strategy where answers are compared
+COMPARING = "pes"  # the default strategy where answers are compared
 
 Source = Annotated[
     str | None, typer.Argument(help="A ready task's name, a study file (.toml), a folder, or a JSONL or CSV file.")

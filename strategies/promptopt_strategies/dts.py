@@ -1,4 +1,4 @@
-"""DTS: double Thompson sampling, the default for up to 30 prompts.
+"""DTS: double Thompson sampling, for up to 30 prompts.
 
 Profiles:
     paper: Algorithm 1 on counts of wins, 1,000 duels one at a time, no prompts added.

@@ -1,4 +1,4 @@
-"""PES: predictive entropy search, which asks for the verdict that tells most about which prompt is the best.
+"""PES: predictive entropy search, the default for up to 30 prompts.
 
 Profiles:
     paper: One duel at a time, 20 prompts, none added.
@@ -69,7 +69,8 @@ class PES(ArenaSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, 2, "draws", "contenders")
+        require_at_least(self, 10, "draws")  # so that the likeliest reading has some
+        require_at_least(self, 2, "contenders")
 
     def search(self, context: Context) -> Search[None]:
         """Believe, ask what tells most, recommend; until it is sure or the duels are used."""

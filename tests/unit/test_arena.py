@@ -83,7 +83,7 @@ def in_duels(asks: Sequence[Ask[Any]]) -> list[set[int]]:
 
 
 def test_the_optimizer_model_is_shown_winners_losers_and_what_people_said() -> None:
-    for strategy in ("dts", "btl", "apohf"):
+    for strategy in ("pes", "dts", "btl", "apohf"):
         first, *_, latest = improvements(searched(World(), strategy))
         winners, losers = latest.split("</current>")[:-1], latest.split("<worse>")[1:]
         assert len(winners) == 3

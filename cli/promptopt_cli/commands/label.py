@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from promptopt.store.rows import Shown
     from promptopt.study import Study
 
-EXAMPLE = "Examples: promptopt label reviews-dts-3f2a | promptopt label study.toml --invite Ann --invite Bob"
+EXAMPLE = "Examples: promptopt label reviews-pes-3f2a | promptopt label study.toml --invite Ann --invite Bob"
 KEYS: "dict[str, Verdict]" = {"1": "left", "2": "right", "t": "tie", "b": "both_bad", "s": "skip"}
 LOOK_S = 0.5  # between two looks for a pair that another process makes
 HELP = "1 or 2: the better answer   t tie   b both bad   s skip   u undo   r REMARK first a remark   q stop"
