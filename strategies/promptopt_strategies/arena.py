@@ -5,7 +5,7 @@ The strategies that ask Compare share it: they differ in what they believe and i
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -189,6 +189,25 @@ class Arena:
             regret=round(outlook.regret, DIGITS),
             may_stop=self.enough,
         )
+
+    def duel(self, choose: "Callable[[Arena, Strengths], Sequence[Pair]]", spread: float = 1.5) -> Search[None]:
+        """Choose pairs by what is believed, have them judged, recommend; until it is sure or the duels are used.
+
+        Args:
+            choose: Returns the next pairs, by the posterior.
+            spread: Of utilities before any preference.
+
+        Asks:
+            Compare and Recommend in turn; what ``grow`` asks.
+        """
+        strengths = self.believe(spread)
+        while self.goes_on:
+            yield from self.compare(choose(self, strengths))
+            strengths = self.believe(spread)
+            outlook = self.look_out(strengths)
+            yield self.recommend(outlook, strengths.utilities)
+            if (yield from self.grow(outlook, strengths)):
+                strengths = self.believe(spread)
 
     def compare(self, pairs: Sequence[Pair]) -> Search[None]:
         """Have pairs of places judged, each on an input chosen for it.

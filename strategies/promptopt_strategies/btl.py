@@ -63,14 +63,7 @@ class BTL(ArenaSettings):
     def search(self, context: Context) -> Search[None]:
         """Believe, choose, compare, recommend; until it is sure or the duels are used."""
         arena = yield from open_arena(context, self, features=True)
-        strengths = arena.believe(self.spread)
-        while arena.goes_on:
-            yield from arena.compare(self._choose(arena, strengths))
-            strengths = arena.believe(self.spread)
-            outlook = arena.look_out(strengths)
-            yield arena.recommend(outlook, strengths.utilities)
-            if (yield from arena.grow(outlook, strengths)):
-                strengths = arena.believe(self.spread)
+        yield from arena.duel(self._choose, self.spread)
 
     @on_one_thread
     def _choose(self, arena: Arena, strengths: Strengths) -> list[Pair]:

@@ -77,14 +77,7 @@ class DTS(ArenaSettings):
     def search(self, context: Context) -> Search[None]:
         """Draw twice, compare, recommend; until it is sure or the duels are used."""
         arena = yield from open_arena(context, self, features=self.features)
-        strengths = arena.believe()
-        while arena.goes_on:
-            yield from arena.compare(self._choose(arena, strengths))
-            strengths = arena.believe()
-            outlook = arena.look_out(strengths)
-            yield arena.recommend(outlook, strengths.utilities)
-            if (yield from arena.grow(outlook, strengths)):
-                strengths = arena.believe()
+        yield from arena.duel(self._choose)
 
     @on_one_thread
     def _choose(self, arena: Arena, strengths: Strengths) -> list[Pair]:

@@ -75,14 +75,7 @@ class PES(ArenaSettings):
     def search(self, context: Context) -> Search[None]:
         """Believe, ask what tells most, recommend; until it is sure or the duels are used."""
         arena = yield from open_arena(context, self, features=True)
-        strengths = arena.believe()
-        while arena.goes_on:
-            yield from arena.compare(self._choose(arena, strengths))
-            strengths = arena.believe()
-            outlook = arena.look_out(strengths)
-            yield arena.recommend(outlook, strengths.utilities)
-            if (yield from arena.grow(outlook, strengths)):
-                strengths = arena.believe()
+        yield from arena.duel(self._choose)
 
     @on_one_thread
     def _choose(self, arena: Arena, strengths: Strengths) -> list[Pair]:
