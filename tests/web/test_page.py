@@ -39,6 +39,8 @@ name = "long"
 store = "{store}"
 """
 
+IS_AWAY = "() => fetch('/static/label.js', {cache: 'no-store'}).then(() => false, () => true)"
+
 pytestmark = [
     pytest.mark.web,
     # Playwright leaves its event loop to the garbage collector.
@@ -96,6 +98,7 @@ def test_thirty_duels_by_keyboard_with_a_kill_in_the_middle(enter: Enter, path: 
             if len(pressed) == 16:
                 process.send_signal(signal.SIGKILL)
                 process.wait(timeout=20)
+                wait_for(lambda: bool(page.evaluate(IS_AWAY)))  # its own process ends a moment after its parent
                 page.keyboard.press({"left": "1", "right": "2"}[pressed[-1]])
                 page.wait_for_selector("#offline:visible")
                 assert page.get_attribute("#main", "data-pair") == shown
