@@ -13,7 +13,7 @@ from promptopt.budget import Prices
 from promptopt.catalogue import embedded_file
 from promptopt.config import StrategySpec, StudySpec
 from promptopt.embedder import Encoder, EndpointEncoder, HashEncoder, SentenceEncoder
-from promptopt.errors import ConfigError, StudyMismatchError
+from promptopt.errors import ConfigError, StoreError, StudyMismatchError
 from promptopt.ids import content_hash
 from promptopt.judge import Jury
 from promptopt.metric import NO_METRIC
@@ -193,8 +193,14 @@ def study_row(
             dataset_hash=setup.task.dataset.hash,
             state="paused" if is_evaluation else "running",
         )
-        row = replace(row, id=store.create_study(row))
-    elif asdict(spec.budget) != row.budget:
+        try:
+            return replace(row, id=store.create_study(row))
+        except StoreError:
+            if store.study(name) is None:
+                raise
+        # Somebody else has made it since we looked.
+        return study_row(store, spec, setup, added, is_evaluation=is_evaluation)
+    if asdict(spec.budget) != row.budget:
         store.update_study(row.id, budget=asdict(spec.budget))
     return row
 

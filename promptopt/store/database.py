@@ -59,6 +59,11 @@ class Database:
                 raise
         return cls(path, connection, read_only=read_only)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the file has been closed."""
+        return self._connection.closed
+
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         with self._lock, dialect.in_words(self.path):

@@ -1,4 +1,4 @@
-"""Leases: at most one process writes for a study.
+"""Leases: at most one process writes for a study, and in it one thread.
 
 A lease names its holder by host, process id and the process's start time, so that the dead are told from the living.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Row, select, update
 
@@ -21,6 +22,9 @@ from promptopt.store.database import Database, now
 EXPIRY_S = 600.0
 
 PROC = Path("/proc")
+
+# A lease cannot tell the threads of its process apart, each of which opens the store for itself.
+_HERE: WeakValueDictionary[tuple[int, Path, int], "Leases"] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Leases(Database):
             At once.
 
         Raises:
-            StudyBusyError: Another process holds it; says since when.
+            StudyBusyError: Another process holds it, or another thread of this one; says since when.
             StoreError: There is no such study.
         """
         at = now()
@@ -63,6 +67,7 @@ class Leases(Database):
                 raise StoreError(f"The store {self.path} holds no study with id {study_id}; create it first.")
             refuse_busy(row)
             me = _me()
+            self._refuse_other_threads(row)
             connection.execute(
                 update(schema.studies).where(schema.studies.c.id == study_id),
                 {
@@ -73,6 +78,7 @@ class Leases(Database):
                     "lease_renewed": time.time(),
                 },
             )
+            _HERE[self._here(study_id)] = self
 
     def is_worked_on(self, study_id: int) -> bool:
         """Return whether a process holds a study that is not known to be dead."""
@@ -103,8 +109,23 @@ class Leases(Database):
             At once.
         """
         nobody = ("lease_host", "lease_pid", "lease_started", "lease_since", "lease_renewed")
+        if _HERE.get(self._here(study_id)) is not self:
+            return
         with self._writing() as connection:
             connection.execute(_mine(study_id), dict.fromkeys(nobody))
+        del _HERE[self._here(study_id)]
+
+    def _refuse_other_threads(self, row: Row[Any]) -> None:
+        """Refuse a study that another open store of this process holds; whoever writes is alone in looking."""
+        other = _HERE.get(self._here(row.id), self)
+        if other is not self and not other.is_closed:
+            raise StudyBusyError(
+                f"Another thread of this process works on the study '{row.name}' since {row.lease_since}; wait until "
+                "it is done."
+            )
+
+    def _here(self, study_id: int) -> tuple[int, Path, int]:
+        return os.getpid(), self.path.resolve(), study_id
 
 
 def refuse_busy(row: Row[Any]) -> None:

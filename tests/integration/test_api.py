@@ -1,5 +1,6 @@
 """The Python door: what it takes, and what it refuses rather than ignore."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 import promptopt
 from promptopt.config import DEFAULT_EVALUATIONS
-from promptopt.errors import ConfigError, UnknownNameError
+from promptopt.errors import ConfigError, StudyBusyError, UnknownNameError
+from promptopt.store.store import Store
 from tests.toy import toy_task
 
 ROWS = [{"input": f"item number {i}", "target": ("red", "green")[i % 2]} for i in range(120)]
@@ -46,3 +48,31 @@ def test_a_task_brings_its_own_prompt_and_metric(tmp_path: Path) -> None:
         promptopt.optimize(toy_task(), promt="x")  # type: ignore[call-arg]
     done = promptopt.optimize(toy_task(), model="simulated:additive", budget=40, store=str(tmp_path / "s.db"))
     assert done.state == "finished"
+
+
+def test_two_threads_that_start_one_study_at_once_run_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_have_looked, create = threading.Barrier(2), Store.create_study
+
+    def create_together(store: Store, row: Any) -> int:
+        both_have_looked.wait(timeout=60)
+        return create(store, row)
+
+    monkeypatch.setattr(Store, "create_study", create_together)
+    ends: list[promptopt.Result | StudyBusyError] = []
+
+    def run() -> None:
+        try:
+            ends.append(optimize(tmp_path))
+        except StudyBusyError as busy:
+            ends.append(busy)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    done = [end for end in ends if isinstance(end, promptopt.Result)]
+    assert len(ends) == 2
+    assert done
+    assert {end.name for end in done} == {done[0].name}
+    assert {end.spend.calls for end in done} == {done[0].spend.calls}, "what one has paid the other does not pay again"

@@ -95,3 +95,15 @@ def test_a_study_is_worked_on_while_its_process_lives(store: Store, monkeypatch:
     store.acquire_lease(1)
     monkeypatch.undo()
     assert store.is_worked_on(1), "it cannot be seen from here"
+
+
+def test_two_threads_of_a_process_do_not_hold_one_study(store: Store) -> None:
+    store.acquire_lease(1)
+    with Store.open(store.path) as other:
+        with pytest.raises(StudyBusyError, match="Another thread of this process works on the study 'first' since 2"):
+            other.acquire_lease(1)
+        other.release_lease(1)
+        assert other.is_worked_on(1), "what it does not hold it cannot give back"
+        store.release_lease(1)
+        other.acquire_lease(1)
+    store.acquire_lease(1)
