@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from promptopt.errors import ConfigError, DataError
-from promptopt.example import SPLITS, Dataset, Example, Split, question_id
+from promptopt.example import SPLITS, Dataset, Example, question_id
 from promptopt_datasets.columns import find_columns, to_example
 from promptopt_datasets.cut import MIN_FOR_VERDICT, MIN_ROWS, cut_in_three, cut_in_two
 from promptopt_datasets.files import KINDS, SUFFIXES, Row, read_rows, read_text
@@ -55,15 +55,16 @@ def load_dataset(source: str | Path, *, columns: Mapping[str, str] | None = None
 
 
 def dataset_from_rows(
-    rows: Rows | Mapping[Split, Rows], *, columns: Mapping[str, str] | None = None, name: str | None = None
+    rows: Rows | Mapping[str, Rows], *, columns: Mapping[str, str] | None = None, name: str | None = None
 ) -> Dataset:
     """Make a dataset from mappings or Examples, or from such a list for each split.
 
     Raises:
         DataError: A row is wrong or stands twice; names row, reason and fix.
     """
-    parts: Mapping[str, Rows] = {str(s): r for s, r in rows.items()} if isinstance(rows, Mapping) else {"": rows}
     name = name or "rows"
+    given = {str(s): part for s, part in rows.items()} if isinstance(rows, Mapping) else {"": rows}
+    parts = {split: _listed(name, part) for split, part in given.items()}
     if strange := [part for part in parts if part and part not in SPLITS]:
         raise DataError(f"{name}: there is no split '{strange[0]}'; the splits are {', '.join(SPLITS)}.")
     placed = {s: [(_place(s, number), row) for number, row in enumerate(part, 1)] for s, part in parts.items()}
@@ -150,6 +151,16 @@ def _with_names(values: Mapping[str, Any], named: Mapping[str, Sequence[str]]) -
     }
 
 
+def _listed(name: str, rows: Any) -> list[Any]:
+    """Return the rows as a list, whatever yields them; a table of another library yields the names of its columns."""
+    if not isinstance(rows, Iterable) or hasattr(rows, "to_dict"):
+        raise DataError(
+            f"{name}: {type(rows).__name__} is no list of rows; give a list of mappings, which a DataFrame has as "
+            'to_dict("records"), or such a list for each split.'
+        )
+    return list(rows)
+
+
 def _place(split: str, number: int) -> str:
     return f"{split} row {number}" if split else f"row {number}"
 
@@ -157,7 +168,12 @@ def _place(split: str, number: int) -> str:
 def _row(place: str, row: Any) -> Row:
     if not isinstance(row, Mapping) or not all(isinstance(column, str) for column in row):
         raise DataError(f'{place}: this is no mapping of column names; write {{"input": "...", "target": "..."}}.')
-    return Row(place, dict(row))
+    return Row(place, {column: _plain(value) for column, value in row.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Return what numpy holds in a cell as Python's own number or text."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def _example(place: str, row: Any) -> tuple[str, Example]:

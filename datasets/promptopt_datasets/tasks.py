@@ -57,11 +57,12 @@ class TaskOptions(TypedDict, total=False):
     editable: Sequence[str]
 
 
-def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task:
+def load_task(source: str | Path | Rows | Mapping[str, Rows], **options: Unpack[TaskOptions]) -> Task:
     """Make a task.
 
     Args:
-        source: A ready task's name, a folder, a JSONL or CSV file, ``hf:NAME``, or rows as mappings or Examples.
+        source: A ready task's name, a folder, a JSONL or CSV file, ``hf:NAME``, or rows as mappings or Examples,
+            such a list for each split too.
         **options: ``prompt``: text with {fields} or none, a .txt or .json file, or chat messages; the card's if left
             out. ``metric``: a name, a Metric or a function; the card's, or one that suits the targets.
             ``rubric`` (text, or the path of a .txt or .md file) and ``levels``: of the metric ``rubric``.
@@ -109,7 +110,7 @@ def load_task(source: str | Path | Rows, **options: Unpack[TaskOptions]) -> Task
     )
 
 
-def _data(source: str | Path | Rows, options: TaskOptions) -> tuple[Dataset, Mapping[str, Any]]:
+def _data(source: str | Path | Rows | Mapping[str, Rows], options: TaskOptions) -> tuple[Dataset, Mapping[str, Any]]:
     columns, name = _columns(options), options.get("name")
     if not isinstance(source, str | Path):
         return dataset_from_rows(source, columns=columns, name=name), {}

@@ -4,6 +4,7 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from promptopt.errors import ConfigError, DataError
@@ -299,6 +300,30 @@ def test_bad_cards(folder, card, sentence):
 def test_bad_rows_from_python(table, sentence):
     with pytest.raises(DataError, match=sentence):
         dataset_from_rows(table)
+
+
+class Table:
+    """As a DataFrame of pandas: it yields the names of its columns, and its cells are numpy's."""
+
+    def __iter__(self):
+        return iter(("input", "target"))
+
+    def to_dict(self, orient):
+        return [{"input": np.str_(f"question {i}"), "target": np.int64(i)} for i in range(6)]
+
+
+def test_rows_of_other_libraries():
+    dataset = dataset_from_rows(Table().to_dict("records"))
+    assert {(type(e.inputs["input"]), e.target) for e in dataset.train} < {(str, str(i)) for i in range(6)}
+    for strange in (Table(), dataset, 5):
+        said = rf"^rows: {type(strange).__name__} is no list of rows; .* to_dict\("
+        with pytest.raises(DataError, match=said):
+            dataset_from_rows(strange)
+
+
+def test_rows_may_come_one_by_one():
+    assert sizes(dataset_from_rows(row for row in rows(100))) == [30, 20, 50]
+    assert sizes(dataset_from_rows(Example({"input": f"question {n}"}, "yes") for n in range(100))) == [30, 20, 50]
 
 
 def test_the_hub_without_its_package(monkeypatch):
