@@ -124,8 +124,11 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, limit in asdict(self).items():
-            if limit is not None and not 0 < limit < math.inf:
-                raise ConfigError(f"budget: {name} = {limit} must be a number above 0; leave it out for no limit.")
+            kind = int if name == "evaluations" else int | float
+            is_number = isinstance(limit, kind) and not isinstance(limit, bool)
+            if limit is not None and not (is_number and 0 < limit < math.inf):
+                number = "whole number" if kind is int else "number"
+                raise ConfigError(f"budget: {name} = {limit!r} must be a {number} above 0; leave it out for no limit.")
 
     def caps(self) -> Mapping[str, float]:
         """Return the hard caps that are set, by unit (``evaluations`` is a plan, not a cap)."""

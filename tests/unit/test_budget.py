@@ -1,6 +1,7 @@
 """Budget, Spend, Usage and Prices: limits that hold, and numbers that are none are refused."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,12 @@ def test_a_limit_is_a_number_above_zero(unit: str, limit: float) -> None:
     """NaN above all: no spend is greater than it, so it would cap nothing."""
     with pytest.raises(ConfigError, match=rf"budget: {unit} = {limit}"):
         Budget(**{unit: limit})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limits", [{"calls": "100"}, {"usd": True}, {"evaluations": 40.5}])
+def test_a_limit_of_another_type_is_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"budget: \w+ = .* must be a (whole )?number above 0"):
+        Budget(**limits)
 
 
 @pytest.mark.parametrize("price", [-0.1, math.nan, math.inf])
