@@ -54,7 +54,7 @@ class Progress:
         return max(0, self.total - self.done) / self.calls_per_s if self.calls_per_s else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a study came to.
 
@@ -102,6 +102,9 @@ class Result:
     p_best: float | None = None
     cached_share: float | None = None
     objective: Objective = Objective()
+
+    def __repr__(self) -> str:
+        return f"<Result of the study {self.name}, {self.state}. {self.verdict}>"
 
     @property
     def prompt(self) -> Prompt:

@@ -166,3 +166,7 @@ def test_the_time_left_is_at_the_present_pace() -> None:
     progress = Progress("search", 40, 100, 3, None, Spend(), calls_per_s=4.0)
     assert progress.seconds_left == 15
     assert replace(progress, calls_per_s=0.0).seconds_left is None
+
+
+def test_a_result_is_shown_in_a_line() -> None:
+    assert repr(result(proof(1.0))).startswith("<Result of the study toy, finished. Better by 100 points")
