@@ -4,27 +4,17 @@ Every other door (command line, pages, pipelines) goes through here.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 from promptopt import plugins
 from promptopt.agreement import GradeAudit
 from promptopt.ask import Evaluate
-from promptopt.budget import Budget
-from promptopt.config import (
-    DEFAULT_EVALUATIONS,
-    JudgeSpec,
-    ModelSpec,
-    StrategySpec,
-    StudySpec,
-    TaskSpec,
-    read_guards,
-    read_spec,
-)
-from promptopt.errors import ConfigError, StudyError, UnknownNameError
+from promptopt.config import StudySpec, TaskSpec, read_spec
+from promptopt.errors import ConfigError, StudyError
 from promptopt.evaluation import Evaluation
 from promptopt.example import Split, by_task
 from promptopt.health import Health, TooManyFailuresError
@@ -32,6 +22,7 @@ from promptopt.ids import content_hash
 from promptopt.judge_model import MAX_TOKENS
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
+from promptopt.options import Data, Options, spec_of
 from promptopt.prompt import Candidate
 from promptopt.result import Progress, Result, evaluation_json
 from promptopt.setup import Setup, open_evaluator
@@ -43,46 +34,17 @@ from promptopt.suite import Suite
 from promptopt.task import Task
 from promptopt.verdict import LEAST_EXAMPLES, per_class
 
-Data = str | Path | Sequence[Mapping[str, Any]]
-
 FEW_TEST = 100
 RUBRIC_TOKENS = 200  # of a judge's question, besides input and answer; a guess for estimates
-OF_A_TASK = ("prompt", "metric", "rubric", "levels", "columns")
 OF_THE_SUITE = ("name", "max_tokens", "temperature", "scoring", "mode")  # settings that hold for all its tasks
-
-
-class Options(TypedDict, total=False):
-    """What ``optimize`` takes by name; the same words as in a study file."""
-
-    prompt: str
-    metric: Any
-    rubric: str
-    levels: Sequence[str]
-    columns: Mapping[str, str]
-    model: str
-    optimizer: str
-    strategy: str
-    profile: str
-    settings: Mapping[str, Any]
-    then: str
-    share: float
-    budget: Budget | int
-    name: str
-    seed: int
-    store: str
-    cache: Literal["on", "off"]
-    guards: Mapping[str, Any]
-    judge: str | Sequence[str]
-    criteria: str
-    embed: str
-    length_penalty: float
 
 
 def optimize(data: Data | Task, *, observer: Observer | None = None, **options: Unpack[Options]) -> Result:
     """Find a better prompt and prove it; the same call again resumes, or shows the finished study.
 
     Args:
-        data: A ready task's name, a folder, a JSONL or CSV file, rows as mappings, a Task, or a Suite of them.
+        data: A ready task's name, a folder, a JSONL or CSV file, rows as mappings or Examples, such rows by split
+            (``{"train": ..., "dev": ..., "test": ...}``), a Task, or a Suite of them.
         observer: Told how it goes, some ten times a second.
         **options: See Options; ``budget`` as a number means evaluations, ``metric`` may be a callable
             ``(output, example) -> float``, ``guards`` switches some off: ``{"urls": False}``.
@@ -93,10 +55,9 @@ def optimize(data: Data | Task, *, observer: Observer | None = None, **options: 
     Raises:
         PromptOptError: See ``promptopt.errors``; the message says what to do.
     """
-    _refuse_strange(data, options)
-    spec = _spec_of(data, options)
+    spec = spec_of(data, options)
     task = data if isinstance(data, Task) else None
-    if task is None and (not isinstance(data, str | Path) or callable(options.get("metric"))):
+    if task is None and not spec.task.data:
         task = load_task(spec, data=data, metric=options.get("metric"))
     with open_study(spec, task=task, observer=observer) as study:
         return study.run()
@@ -321,62 +282,3 @@ def evaluate(
         store.update_study(row.id, state="finished")
         grades = evaluator.grader.audit(task.rubrics) if evaluator.grader else None
         return Measured(task, split, candidate, evaluation, grades)
-
-
-def _refuse_strange(data: Data | Task, options: Options) -> None:
-    """Refuse what would be ignored: a misspelt option would cost a whole study with other settings."""
-    for name in options:
-        if name not in Options.__annotations__:
-            raise UnknownNameError("option of optimize", name, Options.__annotations__)
-        if isinstance(data, Task) and name in OF_A_TASK:
-            raise ConfigError(f"{name}: a Task brings its own; change the Task, or give the data instead of it.")
-    for name in ("model", "strategy", "profile", "then", "store", "rubric"):
-        if not isinstance(value := options.get(name, ""), str):
-            raise ConfigError(f"{name} = {value!r} must be text.")
-    if isinstance(options.get("levels", ()), str):
-        raise ConfigError(f"levels = {options['levels']!r} must be several texts, the worst first.")
-    penalty = options.get("length_penalty", 0.0)
-    if isinstance(penalty, bool) or not isinstance(penalty, int | float):
-        raise ConfigError(f"length_penalty = {penalty!r} must be a number: points for every 100 prompt tokens.")
-    budget = options.get("budget", DEFAULT_EVALUATIONS)
-    if isinstance(budget, bool) or not isinstance(budget, int | Budget):
-        raise ConfigError(f"budget = {budget!r} must be a whole number of evaluations, or a Budget.")
-
-
-def _budget_of(given: Budget | int) -> Budget:
-    """Return a budget with a plan: caps alone do not say how long to search."""
-    if isinstance(given, int):
-        return Budget(evaluations=given)
-    return given if given.evaluations is not None else replace(given, evaluations=DEFAULT_EVALUATIONS)
-
-
-def _spec_of(data: Data | Task, options: Options) -> StudySpec:
-    metric, judge = options.get("metric"), options.get("judge", ())
-    return StudySpec(
-        task=TaskSpec(
-            data=str(data) if isinstance(data, str | Path) else "",
-            prompt=options.get("prompt"),
-            metric=metric if isinstance(metric, str) else None,
-            rubric=options.get("rubric"),
-            levels=tuple(options.get("levels", ())),
-            columns=options.get("columns", {}),
-        ),
-        model=ModelSpec(
-            options.get("model", ModelSpec.task), options.get("optimizer"), embed=options.get("embed", ModelSpec.embed)
-        ),
-        strategy=StrategySpec(
-            options.get("strategy", StrategySpec.name),
-            options.get("profile", StrategySpec.profile),
-            options.get("settings", {}),
-            options.get("then"),
-            options.get("share", StrategySpec.share),
-        ),
-        budget=_budget_of(options.get("budget", DEFAULT_EVALUATIONS)),
-        name=options.get("name"),
-        seed=options.get("seed", 0),
-        store=options.get("store", StudySpec.store),
-        cache=options.get("cache", StudySpec.cache),
-        guards=read_guards(options.get("guards", {})),
-        length_penalty=options.get("length_penalty", StudySpec.length_penalty),
-        judge=JudgeSpec((judge,) if isinstance(judge, str) else tuple(judge), options.get("criteria", "")),
-    )

@@ -5,7 +5,7 @@ Every door builds a StudySpec, so a file, the command line and Python say the sa
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +13,13 @@ from typing import Any, Literal
 from promptopt.budget import Budget
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.guards import Rules
+from promptopt.metrics.rubric import RUBRIC
 from promptopt.objective import Objective
 from promptopt.settings import read_settings
 
 DEFAULT_MODEL = "embedded:"
 DEFAULT_STRATEGY = "irace"
+COMPARING = "pes"  # the default where somebody compares answers
 DEFAULT_STORE = "promptopt.db"
 DEFAULT_EVALUATIONS = 300
 DEFAULT_SHARE = 0.5
@@ -29,7 +31,8 @@ class TaskSpec:
 
     Args:
         data: A ready task's name, a folder, or a JSONL or CSV file.
-        prompt: The seed prompt as text, or the path of a text or JSON messages file; the task's own if left out.
+        prompt: The seed prompt as text, the path of a text or JSON messages file, or chat messages; the task's own if
+            left out.
         metric: A metric's name; the task's own, or one that fits the targets, if left out.
         rubric: What makes an answer good, for the metric ``rubric``: text, or the path of a text file.
         levels: The levels of that rubric, the worst first; how far it is met, in five levels, if left out.
@@ -45,7 +48,7 @@ class TaskSpec:
     """
 
     data: str = ""
-    prompt: str | None = None
+    prompt: str | Sequence[Mapping[str, Any]] | None = None
     metric: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     max_tokens: int | None = None
@@ -179,6 +182,12 @@ class StudySpec:
             raise ConfigError(f"min_valid = {self.min_valid} must be from 0 to below 1; 0.9 pauses at 10 % failures.")
 
 
+def usual_strategy(task: TaskSpec, judge: JudgeSpec) -> str:
+    """Return the strategy where none is named: one that compares, where there are judges and no rubric to grade by."""
+    grades = task.metric == RUBRIC or task.rubric or task.levels
+    return COMPARING if judge.by and not grades else DEFAULT_STRATEGY
+
+
 def read_spec(path: Path) -> StudySpec:
     """Read a study file.
 
@@ -237,6 +246,8 @@ def _spec(data: Mapping[str, Any]) -> StudySpec:
     strategy["settings"] = _flat(strategy.get("settings", {}))
     given = {**data, "budget": budget, **opened, "strategy": strategy}
     made = {name: kind(**_tuples(given.get(name, {}))) for name, kind in _SECTIONS.items()}
+    if "name" not in strategy:
+        made["strategy"] = replace(made["strategy"], name=usual_strategy(made["task"], made["judge"]))
     return StudySpec(**made, **data.get("study", {}))
 
 

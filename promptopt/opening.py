@@ -49,6 +49,12 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
         ConfigError: A setting is wrong, a key is missing, or money is capped and a price is not known.
     """
     strategy = _strategy(spec.strategy)
+    compares = "compare" in strategy.needs
+    if spec.judge.by and not compares and not task.rubrics:
+        raise ConfigError(
+            f"judge: {strategy.name} compares no answers and task {task.name} has no rubric, so {spec.judge.by[0]} "
+            "would never be asked; take a strategy that compares, such as pes, or leave the judge out."
+        )
     for address in (spec.model.task, spec.model.optimizer or ""):
         if address.startswith("embedded:"):
             embedded_file(address.removeprefix("embedded:"), download)
@@ -56,7 +62,6 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     optimizer = model
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
         optimizer = _opened(stack, spec.model.optimizer, task, {}, download)
-    compares = "compare" in strategy.needs
     judge = _judge(stack, spec, task, model, download) if compares or task.rubrics else None
     jury = _jury(spec, task, judge) if compares else None
     prices = _prices(spec, model, optimizer, judge)

@@ -11,11 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from promptopt.budget import Budget
-from promptopt.config import DEFAULT_STORE, StrategySpec, StudySpec, TaskSpec, read_guards, read_spec
+from promptopt.config import (
+    DEFAULT_STORE,
+    StrategySpec,
+    StudySpec,
+    TaskSpec,
+    read_guards,
+    read_spec,
+    usual_strategy,
+)
 from promptopt.errors import ConfigError
-from promptopt.metrics.rubric import RUBRIC
-
-COMPARING = "pes"  # the default strategy where answers are compared
 
 Source = Annotated[
     str | None, typer.Argument(help="A ready task's name, a study file (.toml), a folder, or a JSONL or CSV file.")
@@ -155,16 +160,13 @@ def with_strategy(spec: StudySpec, settings: Sequence[str] | None, **changes: An
 def with_judge(
     spec: StudySpec, by: Sequence[str] | None, criteria: str | None = None, price: str | None = None
 ) -> StudySpec:
-    """Return the spec with other judges; None changes nothing.
-
-    With them the default strategy is one that compares, unless they are there to grade by a rubric.
-    """
-    grades = spec.task.metric == RUBRIC or spec.task.rubric or spec.task.levels
-    if by and not grades and spec.strategy == StrategySpec():
-        spec = replace(spec, strategy=StrategySpec(COMPARING))
+    """Return the spec with other judges, and with the strategy that is usual with them; None changes nothing."""
     read = _read_price(price) if price else None
     given = _given({"by": tuple(by) if by else None, "criteria": criteria, "price": read})
-    return replace(spec, judge=replace(spec.judge, **given))
+    judge = replace(spec.judge, **given)
+    if by and spec.strategy == StrategySpec():
+        spec = replace(spec, strategy=StrategySpec(usual_strategy(spec.task, judge)))
+    return replace(spec, judge=judge)
 
 
 def with_budget(spec: StudySpec, **limits: Any) -> StudySpec:

@@ -201,7 +201,7 @@ class Careless:
 
 
 def test_a_refused_prompt_in_a_duel_is_a_trial_with_its_reason(store: Path) -> None:
-    with api.open_study(toy_spec(store, judge=JudgeSpec(("metric",))), task=toy_task(60, 10, 60)) as study:
+    with api.open_study(toy_spec(store, "dts", judge=JudgeSpec(("metric",))), task=toy_task(60, 10, 60)) as study:
         judged(study, FakeBackend(favours("A")))
         study.setup = replace(study.setup, strategy=Careless())
         result = study.run()

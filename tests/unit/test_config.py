@@ -119,6 +119,19 @@ def test_a_budget_without_a_plan_keeps_the_default_plan(file: Path) -> None:
     assert read(file, "[budget]\ncalls = 50").budget == Budget(evaluations=DEFAULT_EVALUATIONS, calls=50)
 
 
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ("", "pes"),
+        ("[strategy]\nsettings = { duels = 30 }", "pes"),
+        ("[strategy]\nname = 'btl'", "btl"),
+        ("[task]\nrubric = 'Polite.'", "irace"),
+    ],
+)
+def test_where_somebody_judges_the_usual_strategy_compares(file: Path, more: str, name: str) -> None:
+    assert read(file, f"[judge]\nby = ['http://localhost/v1']\n{more}").strategy.name == name
+
+
 @pytest.mark.parametrize("spec", [StudySpec(), SPEC])
 def test_a_spec_survives_the_store(spec: StudySpec) -> None:
     import json
@@ -147,7 +160,7 @@ NOT_SO: dict[str, tuple[str, str]] = {
     "prices in words": ("[model]\nprice = ['a', 'b']\n", r"\[model\] price = .* must be two numbers"),
     "options as a list": ("[model]\noptions = []\n", r"\[model\] options = \[\] must be a table"),
     "settings as text": ("[strategy]\nsettings = 'width=4'\n", r"\[strategy\] settings = .* must be a table"),
-    "plan of zero": ("[budget]\nevaluations = 0\n", "evaluations = 0 must be a number above 0"),
+    "plan of zero": ("[budget]\nevaluations = 0\n", "evaluations = 0 must be a whole number above 0"),
     "cap below zero": ("[budget]\ncalls = -4\n", "calls = -4 must be a number above 0"),
     "cap that is no number": ("[budget]\nusd = nan\n", "usd = nan must be a number above 0"),
     "cap without end": ("[budget]\nseconds = inf\n", "seconds = inf must be a number above 0"),
