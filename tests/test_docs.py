@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 import typer
 
+import promptopt
+from promptopt.report import list_studies
 from promptopt_cli.app import app, main
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "simulated:additive"
-ADDRESS = re.compile(r"http://localhost:8000/v1(#[\w./-]+)?")
+ADDRESS = re.compile(r"https?://(localhost:8000|api\.openai\.com)/v1(#[\w./-]+)?")
+PAGES = sorted(page.relative_to(ROOT).as_posix() for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -26,7 +29,14 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def indented(page: str) -> list[str]:
-    return re.findall(r"^    (promptopt .*)$", (ROOT / page).read_text(encoding="utf-8"), re.M)
+    found = re.findall(r"^    (promptopt .*)$", (ROOT / page).read_text(encoding="utf-8"), re.M)
+    return [ADDRESS.sub(MODEL, line) for line in found]
+
+
+def anchors(page: Path) -> list[str]:
+    """The names that links give the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +55,8 @@ def commands() -> list[str]:
     lines = [line for block in blocks("README.md", "sh") for line in block.strip().splitlines()]
     found = [
         line
-        for line in (*lines, *indented("docs/tasks.md"), *indented("docs/labelling.md"))
+        for page in ("tasks", "labelling", "guards", "howto")
+        for line in (*lines, *indented(f"docs/{page}.md"))
         if line.startswith("promptopt optimize")
     ]
     return [line for line in found if "shared" not in line]
@@ -72,11 +83,31 @@ def test_the_first_example_in_python_runs(page: str, capsys: pytest.CaptureFixtu
     assert re.match("Better by|Worse by|No reliable improvement", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [("docs/api.md", 1), ("docs/api.md", 2), ("docs/api.md", 3), ("docs/guards.md", 0), ("docs/howto.md", 0)],
+)
+def test_a_further_example_in_python_runs(page: str, number: int) -> None:
+    names: dict[str, Any] = {"promptopt": promptopt}
+    exec(blocks(page, "python")[number], names)
+    assert list_studies("promptopt.db")[0]["state"] == "finished"
+
+
 def test_a_strategy_can_be_driven_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {"call_my_model": lambda messages: ("even", "odd")[len(messages[-1].content) % 2]}
-    exec(blocks("docs/api.md", "python")[1], names)
+    exec(blocks("docs/api.md", "python")[4], names)
     assert names["left"] < 60
     assert capsys.readouterr().out.strip() == names["best"].instruction
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    here = ROOT / page
+    for link in re.findall(r"\]\(((?!https?:)[^)\s]+)\)", here.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        there = here.parent / path if path else here
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
 
 
 def test_the_pages_of_the_strategies_say_what_the_code_says() -> None:
@@ -86,7 +117,7 @@ def test_the_pages_of_the_strategies_say_what_the_code_says() -> None:
 
 
 def test_the_strategy_of_the_documentation_keeps_the_contract(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    code, test = blocks("docs/api.md", "python")[2:]
+    code, test = blocks("docs/api.md", "python")[5:]
     Path("greedy_of_docs.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

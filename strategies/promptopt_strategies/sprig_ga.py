@@ -77,8 +77,8 @@ class SprigGA:
 
     Deviations from paper and code, in every profile: the ranker is a ridge model of component counts, refitted to all
     true scores, in place of a fine-tuned ModernBERT encoder trained on pairs with a margin loss; the corpus is ours, of
-    some hundred components; without a model that can write, adding and merging draw on the corpus by the ranker, and
-    other wordings come from a table; replies are read between tags and never run; a merge removes what it merged and
+    some 300 components; without a model that can write, adding and merging draw on the corpus by the ranker, and other
+    wordings come from a table; replies are read between tags and never run; a merge removes what it merged and
     nothing else is shown; nothing that the plan cannot pay is begun, and what it cannot pay in full is made smaller.
     ``recommended`` shares the plan out, lets no twin be born, and races the last few.
 
