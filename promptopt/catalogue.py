@@ -31,7 +31,6 @@ EXTRAS = {
     "embed": "sentence_transformers",
     "huggingface": "datasets",
     "api": "litellm",
-    "dspy": "dspy",
     "optuna": "optuna",
     "vllm": "vllm",
 }
