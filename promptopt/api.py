@@ -14,9 +14,9 @@ from promptopt import plugins
 from promptopt.agreement import GradeAudit
 from promptopt.ask import Evaluate
 from promptopt.config import StudySpec, TaskSpec, read_spec
-from promptopt.errors import ConfigError, StudyError
+from promptopt.errors import ConfigError, StudyError, UnknownNameError
 from promptopt.evaluation import Evaluation
-from promptopt.example import Split, by_task
+from promptopt.example import SPLITS, Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
 from promptopt.judge_model import MAX_TOKENS
@@ -244,9 +244,11 @@ def evaluate(
         download: Told how the embedded model's file comes.
 
     Raises:
-        ConfigError: The split is empty, or a repeat is asked of a model that does not sample.
+        ConfigError: There is no such split, it is empty, or a repeat is asked of a model that does not sample.
         StudyError: A cap was reached, or too many calls failed.
     """
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(spec.store))
         task = task or load_task(spec)

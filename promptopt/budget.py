@@ -71,7 +71,8 @@ class Spend:
     """What has been used so far.
 
     Args:
-        evaluations: Pairs of prompt and example consumed by the search, cached or not, each counted once.
+        evaluations: Pairs of prompt and example consumed by the search, cached or not, each counted once. What a Result
+            or a Progress has spent is what was paid, so this and ``labels`` are 0 there; it tells them beside.
         calls: Model calls of every role that were or may have been paid: answers, and calls that were lost.
         tokens: Tokens read and written by those calls.
         usd: Money in US dollars.

@@ -74,6 +74,12 @@ def test_a_metric_of_python_scores_a_file(tmp_path: Path, metric: Any) -> None:
         resume("mine", store=str(tmp_path / "s.db"))
 
 
+def test_a_split_that_is_none_is_refused(tmp_path: Path) -> None:
+    spec = promptopt.StudySpec(model=promptopt.ModelSpec("simulated:additive"), store=str(tmp_path / "s.db"))
+    with pytest.raises(UnknownNameError, match="no split named 'tset'; did you mean test"):
+        promptopt.evaluate(spec, "tset", task=toy_task())  # type: ignore[arg-type]
+
+
 def test_rows_may_come_by_split(tmp_path: Path) -> None:
     done = optimize(tmp_path, {"train": ROWS[:40], "dev": ROWS[40:60], "test": ROWS[60:]})
     assert [len(done.task.dataset.split(split)) for split in ("train", "dev", "test")] == [40, 20, 60]

@@ -4,7 +4,6 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from promptopt.errors import UnknownNameError
 from promptopt_cli import options as o
 
 EXAMPLE = 'Example: promptopt evaluate sentiment --prompt "Is this review positive or negative?" --split dev'
@@ -42,8 +41,6 @@ def evaluate(
     from promptopt_cli import show
     from promptopt_cli.live import LiveLine, show_download
 
-    if split not in ("train", "dev", "test"):
-        raise UnknownNameError("split", split, ("train", "dev", "test"))
     spec = o.with_task(
         o.read_source(source, data, task),
         prompt=prompt,
