@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+import promptopt
 from promptopt.backends.base import Reply, Request
 from promptopt.backends.simulated import SimulatedBackend
 from promptopt.store.store import Store
@@ -220,6 +221,15 @@ def test_a_study_that_asks_nobody_is_refused(cli: Cli, words: tuple[str, ...]) -
     assert exported.code == 2
     assert "has no pairs to write" in exported.err
     assert not Path("pairs.csv").exists()
+
+
+@pytest.mark.parametrize("words", ["--terminal", "--audit"])
+def test_a_study_made_from_python_cannot_be_run_in_the_terminal(cli: Cli, words: str) -> None:
+    rows = [{"message": f"message {n}"} for n in range(30)]
+    promptopt.optimize(rows, prompt="Answer.", metric="none", judge="human", model="simulated:additive", name="h")
+    ran = cli("label", "h", words)
+    assert ran.code == 2
+    assert "The study 'h' was made from Python, whose script alone can run it" in ran.err
 
 
 def test_a_judge_model_is_audited_by_hand(cli: Cli) -> None:

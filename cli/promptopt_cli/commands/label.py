@@ -3,14 +3,13 @@
 import getpass
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
-from promptopt.errors import StudyBusyError
+from promptopt.config import DEFAULT_STORE, StudySpec
+from promptopt.errors import ConfigError, StudyBusyError
 from promptopt_cli import options as o
 from promptopt_cli import page
 from promptopt_cli.text import clean, words_for
@@ -59,7 +58,6 @@ def label(
 ) -> None:
     """Give verdicts on pairs of answers, blind and on sides that change; what is said goes into the search at once."""
     from promptopt.labelling import export_labels, import_labels
-    from promptopt.report import study_spec
 
     who = name or getpass.getuser()
     if export:
@@ -67,7 +65,12 @@ def label(
     if import_:
         print(f"{import_labels(store, study, import_, who)} new verdicts; go on with: {_resume(study, store)}")
     if terminal or audit:
-        spec = replace(spec_from_json(study_spec(store, study)), store=store)
+        spec = page.spec_of(study, store)
+        if not (spec.task.data or spec.task.tasks):
+            raise ConfigError(
+                f"The study '{study}' was made from Python, whose script alone can run it; label on the page, without "
+                "--terminal and --audit."
+            )
         _label_here(spec, who, audit=audit)
     elif revoke:
         page.revoke(study, store, revoke)
