@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from promptopt.api import evaluate, open_study, optimize
     from promptopt.ask import Compare, Effect, Embed, Evaluate, Recommend, Write, together
     from promptopt.budget import Budget, Spend
-    from promptopt.config import ModelSpec, StrategySpec, StudySpec, TaskSpec
+    from promptopt.config import JudgeSpec, ModelSpec, StrategySpec, StudySpec, TaskSpec
     from promptopt.errors import PromptOptError
     from promptopt.evaluation import Evaluation, Outcome
     from promptopt.example import Dataset, Example
@@ -28,7 +28,7 @@ _HOMES = {
     "api": ("evaluate", "open_study", "optimize"),
     "ask": ("Compare", "Effect", "Embed", "Evaluate", "Recommend", "Write", "together"),
     "budget": ("Budget", "Spend"),
-    "config": ("ModelSpec", "StrategySpec", "StudySpec", "TaskSpec"),
+    "config": ("JudgeSpec", "ModelSpec", "StrategySpec", "StudySpec", "TaskSpec"),
     "errors": ("PromptOptError",),
     "evaluation": ("Evaluation", "Outcome"),
     "example": ("Dataset", "Example"),
@@ -44,7 +44,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Budget", "Candidate", "Compare", "Context", "Dataset", "Decoding", "Demo", "Dialogue", "Effect", "Embed",
-    "Evaluate", "Evaluation", "Example", "Layout", "Metric", "ModelSpec", "Outcome", "Progress", "Prompt",
+    "Evaluate", "Evaluation", "Example", "JudgeSpec", "Layout", "Metric", "ModelSpec", "Outcome", "Progress", "Prompt",
     "PromptOptError", "Recommend", "Result", "Score", "Spend", "Strategy", "StrategySpec", "StudySpec", "Suite",
     "Task", "TaskSpec", "Write", "evaluate", "open_study", "optimize", "together",
 ]  # fmt: skip

@@ -40,13 +40,16 @@ class UnknownNameError(ConfigError):
     """No such strategy, backend, dataset, metric or setting; the message offers the nearest names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
+        super().__init__(kind, name, sorted(known))  # what it is made again from, where it is pickled
+
+    def __str__(self) -> str:
+        kind, name, names = self.args
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         hint = f"known: {', '.join(names[:MOST_NAMES]) or 'none'}{more}."
         if close:
             hint = f"did you mean {' or '.join(close)}?"
-        super().__init__(f"There is no {kind} named '{name}'; {hint}")
+        return f"There is no {kind} named '{name}'; {hint}"
 
 
 class DataError(PromptOptError):

@@ -1,5 +1,6 @@
 """The Python door: what it takes, and what it refuses rather than ignore."""
 
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,14 @@ def test_a_metric_of_python_scores_a_file(tmp_path: Path, metric: Any) -> None:
     assert done.task.metric.key == (CallableMetric(half, "half") if metric is half else metric).key
     with pytest.raises(ConfigError, match=r"'mine' was made from Python; run the same script again"):
         resume("mine", store=str(tmp_path / "s.db"))
+
+
+def test_results_and_errors_come_back_from_other_processes(tmp_path: Path) -> None:
+    done = optimize(tmp_path)
+    assert pickle.loads(pickle.dumps(done)).to_json() == done.to_json()
+    unknown = UnknownNameError("split", "tset", ["train", "dev", "test"])
+    assert str(pickle.loads(pickle.dumps(unknown))) == str(unknown)
+    assert str(unknown) == "There is no split named 'tset'; did you mean test?"
 
 
 def test_a_split_that_is_none_is_refused(tmp_path: Path) -> None:
