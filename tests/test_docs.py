@@ -14,6 +14,7 @@ import pytest
 import typer
 
 import promptopt
+from promptopt.config import _KEYS
 from promptopt.report import list_studies
 from promptopt_cli.app import app, main
 
@@ -98,6 +99,14 @@ def test_a_strategy_can_be_driven_by_hand(capsys: pytest.CaptureFixture[str]) ->
     exec(blocks("docs/api.md", "python")[4], names)
     assert names["left"] < 60
     assert capsys.readouterr().out.strip() == names["best"].instruction
+
+
+def test_every_key_of_a_study_file_is_told() -> None:
+    rows = re.findall(r"^\| `\[(\w+)\]` \| (.*) \|$", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.M)
+    told = {section: set(re.findall(r"`(\w+)`", keys)) for section, keys in rows}
+    known = {section: set(keys) for section, keys in _KEYS.items()}
+    switches = {name for name, kind in _KEYS["guards"].items() if kind == "true or false"}
+    assert told == {**known, "guards": known["guards"] - switches}
 
 
 @pytest.mark.parametrize("page", PAGES)
