@@ -3,9 +3,10 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from types import CellType, CodeType
 from typing import Any
 
 from promptopt.errors import MetricError
@@ -29,17 +30,18 @@ class CallableMetric:
 
     @cached_property
     def key(self) -> str:
-        """The hash of name, module, qualified name and source text; without source, as in a shell, of the rest.
+        """The hash of name, module, qualified name, source text (in a shell the code), and plain values it is bound to.
 
-        What the function closes over or imports is not part of it: rename the metric when that changes.
+        What it imports or holds in other objects is not part of it: rename the metric when that changes.
         """
         bare = inspect.unwrap(_inner(self.function))
         named = bare if hasattr(bare, "__qualname__") else type(bare)
         try:
-            source = inspect.getsource(named)
+            source: Any = inspect.getsource(named)
         except (OSError, TypeError):
-            source = ""
-        return content_hash("callable", self.name, named.__module__, named.__qualname__, source)
+            source = _told(getattr(named, "__code__", None))
+        bound = _bound(self.function, getattr(bare, "__closure__", None) or ())
+        return content_hash("callable", self.name, named.__module__, named.__qualname__, source, *bound)
 
     def score(self, output: str, example: Example) -> Score:
         """Score one output.
@@ -82,3 +84,22 @@ def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, functools.partial):
         function = function.func
     return function
+
+
+def _bound(function: Callable[..., Any], cells: Iterable[CellType]) -> list[str]:
+    """Return the plain values among the arguments of partials and the variables of a closure."""
+    values: list[tuple[str, Any]] = []
+    while isinstance(function, functools.partial):
+        values += [("", value) for value in function.args] + sorted(function.keywords.items())
+        function = function.func
+    values += [("", cell.cell_contents) for cell in cells]
+    return [f"{name}={value!r}" for name, value in values if isinstance(value, str | int | float | None)]
+
+
+def _told(value: Any) -> Any:
+    """Return code as plain data that is the same in every process."""
+    if isinstance(value, frozenset):  # whose order is another one in each process
+        return sorted(map(repr, value))
+    if not isinstance(value, CodeType):
+        return repr(value)
+    return [value.co_code.hex(), list(value.co_names), [_told(constant) for constant in value.co_consts]]

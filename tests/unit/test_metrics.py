@@ -314,7 +314,35 @@ def test_a_function_becomes_a_metric():
     assert CallableMetric(lambda output, e: Score(0.25, "poor"), "judge").score("", known) == Score(0.25, "poor")
     assert CallableMetric(half, "half").key == CallableMetric(half, "half").key
     assert CallableMetric(half, "half").key != CallableMetric(half, "other").key
-    assert CallableMetric(functools.partial(half), "half").key
+    assert CallableMetric(functools.partial(half), "half").key == CallableMetric(half, "half").key
+
+
+def at_least(share):
+    return lambda output, e: output.count(e.target) >= share
+
+
+def keep(share, output, e):
+    return float(len(output) < share)
+
+
+def in_a_shell(body):
+    names = {}
+    exec(f"def mine(output, e):\n    return {body}", names)  # a shell keeps no source either
+    return names["mine"]
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (at_least(0.5), at_least(0.5), at_least(0.9)),
+        (functools.partial(keep, 3), functools.partial(keep, 3), functools.partial(keep, 4)),
+        (in_a_shell("output in {'a', 'b'}"), in_a_shell("output in {'b', 'a'}"), in_a_shell("output in {'a', 'c'}")),
+        (in_a_shell("[x for x in output] == ['a']"), in_a_shell("[x for x in output] == ['a']"), in_a_shell("1.0")),
+    ],
+)
+def test_functions_that_score_differently_have_other_keys(one, same, other):
+    keys = [CallableMetric(function, "m").key for function in (one, same, other)]
+    assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize("wrong", [1.5, -0.1, math.nan, math.inf])
