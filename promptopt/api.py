@@ -16,7 +16,7 @@ from promptopt.ask import Evaluate
 from promptopt.config import StudySpec, TaskSpec, read_spec
 from promptopt.errors import ConfigError, StudyError, UnknownNameError
 from promptopt.evaluation import Evaluation
-from promptopt.example import SPLITS, Split, by_task
+from promptopt.example import SPLITS, Example, Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
 from promptopt.judge_model import MAX_TOKENS
@@ -247,14 +247,10 @@ def evaluate(
         ConfigError: There is no such split, it is empty, or a repeat is asked of a model that does not sample.
         StudyError: A cap was reached, or too many calls failed.
     """
-    if split not in SPLITS:
-        raise UnknownNameError("split", split, SPLITS)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(spec.store))
         task = task or load_task(spec)
-        examples = task.dataset.split(split)
-        if not examples:
-            raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
+        examples = _examples(task, split)
         if repeat and not task.decoding.temperature:
             raise ConfigError(f"--repeat {repeat} would bring the same answers at temperature 0; raise --temperature.")
         setup = open_setup(stack, spec, task, download)
@@ -284,3 +280,13 @@ def evaluate(
         store.update_study(row.id, state="finished")
         grades = evaluator.grader.audit(task.rubrics) if evaluator.grader else None
         return Measured(task, split, candidate, evaluation, grades)
+
+
+def _examples(task: Task, split: Split) -> tuple[Example, ...]:
+    """Return the examples of a split that is there and not empty."""
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    examples = task.dataset.split(split)
+    if not examples:
+        raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
+    return examples
