@@ -31,6 +31,7 @@ EXTRAS = {
     "embed": "sentence_transformers",
     "huggingface": "datasets",
     "api": "litellm",
+    "dspy": "dspy",
     "optuna": "optuna",
     "vllm": "vllm",
 }
