@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from promptopt import plugins
 from promptopt.agreement import GradeAudit
 from promptopt.ask import Evaluate
+from promptopt.backends.base import Backend
 from promptopt.config import StudySpec, TaskSpec, read_spec
 from promptopt.errors import ConfigError, StudyError, UnknownNameError
 from promptopt.evaluation import Evaluation
@@ -68,6 +69,7 @@ def open_study(
     spec: StudySpec,
     *,
     task: Task | None = None,
+    model: Backend | None = None,
     fork_of: str | None = None,
     observer: Observer | None = None,
     download: Download | None = None,
@@ -77,6 +79,7 @@ def open_study(
     Args:
         spec: The settings.
         task: The task, if it is made already.
+        model: The task model, if it is open already; who opened it closes it.
         fork_of: The name of a study whose best prompts become further seeds of this one.
         observer: Told how it goes.
         download: Told how the embedded model's file comes, if it has to be fetched: stage, bytes done, bytes in all.
@@ -89,7 +92,7 @@ def open_study(
         task = task or load_task(spec)
         added = added_seeds(store, spec, fork_of)
         task = replace(task, seeds=(*task.seeds, *added))
-        setup = open_setup(stack, spec, task, download)
+        setup = open_setup(stack, spec, task, download, model)
         yield Study(store, study_row(store, spec, setup, added), setup, observer)
 
 

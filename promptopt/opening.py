@@ -36,7 +36,9 @@ THEN = "then."  # before the names of the second strategy's settings
 OWN_MACHINE = ("embedded:", "simulated:", "vllm:")
 
 
-def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download | None) -> Setup:
+def open_setup(
+    stack: ExitStack, spec: StudySpec, task: Task, download: Download | None, model: Backend | None = None
+) -> Setup:
     """Open the models of a spec and put the setup together.
 
     Args:
@@ -44,6 +46,7 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
         spec: The settings.
         task: The task.
         download: Told how the embedded model's file comes, and how a server of our own starts.
+        model: The task model, if it is open already; it writes no prompts then unless it says that it can.
 
     Raises:
         ConfigError: A setting is wrong, a key is missing, or money is capped and a price is not known.
@@ -58,8 +61,9 @@ def open_setup(stack: ExitStack, spec: StudySpec, task: Task, download: Download
     for address in (spec.model.task, spec.model.optimizer or ""):
         if address.startswith("embedded:"):
             embedded_file(address.removeprefix("embedded:"), download)
-    model = _opened(stack, spec.model.task, task, spec.model.options, download)
-    optimizer = model
+    optimizer = model if model and "write" in model.abilities else None
+    if model is None:
+        optimizer = model = _opened(stack, spec.model.task, task, spec.model.options, download)
     if spec.model.optimizer and spec.model.optimizer != spec.model.task:
         optimizer = _opened(stack, spec.model.optimizer, task, {}, download)
     judge = _judge(stack, spec, task, model, download) if compares or task.rubrics else None
@@ -131,14 +135,15 @@ def _encoder(stack: ExitStack, name: str) -> Encoder:
     return EndpointEncoder(backend)
 
 
-def _prices(spec: StudySpec, model: Backend, optimizer: Backend, judge: Backend | None) -> dict[str, Prices]:
+def _prices(spec: StudySpec, model: Backend, optimizer: Backend | None, judge: Backend | None) -> dict[str, Prices]:
     """Return what each model costs: the user's own figures, else those of litellm's price list."""
     given = {judge.address: spec.judge.price} if judge else {}
-    given |= {optimizer.address: spec.model.optimizer_price, model.address: spec.model.price}
+    given |= {optimizer.address: spec.model.optimizer_price} if optimizer else {}
+    given |= {model.address: spec.model.price}
     known = {address: Prices(*price) if price else find_prices(address) for address, price in given.items()}
     for address, price in known.items():
         if spec.budget.usd is not None and price is None and not address.startswith(OWN_MACHINE):
-            own = {optimizer.address: "--optimizer-price", model.address: "--price"}
+            own = {spec.model.optimizer: "--optimizer-price", model.address: "--price"}
             option = own.get(address, "--judge-price")
             raise ConfigError(
                 f"budget: usd = {spec.budget.usd}, but the price of {address} is not known; give it in dollars a "

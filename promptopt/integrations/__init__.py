@@ -1,0 +1,1 @@
+"""Integrations: promptopt inside other people's frameworks."""
