@@ -96,7 +96,7 @@ class PromptOpt:
         rows = Rows.of({"train": trainset, "dev": valset, "test": testset})
         shows_demos = _shows_demos(student, rows)
         task = _task(student, name, rows, self.metric, shows_demos=shows_demos)
-        table = rows.by_text(task, _own_demos(student, name))
+        table = rows.by_text(task, _own_demos(student, name, task.fields))
         backend = ProgramBackend(student, name, table, self.threads, shows_demos)
         spec = spec_of(task, self.options)
         spec = replace(spec, model=replace(spec.model, task=backend.address))
@@ -133,10 +133,10 @@ class Rows:
             ours |= {split: made} if made else {}
         return cls(ours, origin)
 
-    def by_text(self, task: Task, demos: Mapping[Demo, Row]) -> dict[str, Row]:
+    def by_text(self, task: Task, demos: Mapping[Example, Row]) -> dict[str, Row]:
         """Return DSPy's rows by how their inputs read in a message, those of the program's own demonstrations too."""
         template = task.seeds[0].replace(demos=()).template(task.fields)
-        rows = {Example(demo.inputs): row for demo, row in demos.items()} | dict(self.origin)
+        rows = {**demos, **self.origin}
         return {_asked(template.render(example)[-1]): row for example, row in rows.items()}
 
 
@@ -292,8 +292,8 @@ def _task(program: Program, name: str, rows: Rows, metric: Callable[..., Any], *
     task = plugins.load_task(data, name=type(program).__name__, prompt="Answer.", metric=scored)
     labels = {field: field for field in task.fields}
     layout = Layout("chat", (Turn("system", ("{instruction}",)), Turn("demos"), Turn("user", ("{fields}",))), labels)
-    own = tuple(_own_demos(program, name)) if shows_demos else ()
-    seed = Prompt.of(escape(instruction, task.fields), layout, demos=own)
+    own = _own_demos(program, name, task.fields) if shows_demos else ()
+    seed = Prompt.of(escape(instruction, task.fields), layout, demos=tuple(map(Demo.of, own)))
     editable = ("instruction", "demos") if shows_demos else ("instruction",)
     return replace(task, description=instruction, seeds=(seed,), editable=editable)
 
@@ -308,24 +308,18 @@ def _shows_demos(program: Program, rows: Rows) -> bool:
     return set(signature.input_fields) <= set(row.keys()) and bool(set(signature.output_fields) & set(row.keys()))
 
 
-def _own_demos(program: Program, name: str) -> dict[Demo, Row]:
-    """Return the demonstrations that the predictor has already."""
+def _own_demos(program: Program, name: str, fields: Sequence[str]) -> dict[Example, Row]:
+    """Return the demonstrations that the predictor has already, by ours."""
     predictor = dict(program.named_predictors())[name]
-    inputs = list(predictor.signature.input_fields)
-    found: dict[Demo, Row] = {}
-    for given in predictor.demos:
-        row = dspy.Example(**given).with_inputs(*inputs)
-        found[Demo({k: _text(row[k]) for k in inputs if k in row}, _target(row))] = row
-    return found
+    rows = [dspy.Example(**given).with_inputs(*predictor.signature.input_fields) for given in predictor.demos]
+    return {Example({field: _text(row.get(field, "")) for field in fields}, _target(row)): row for row in rows}
 
 
 def _example(row: Row, place: str) -> Example:
     try:
         inputs = row.inputs().toDict()
     except (AttributeError, ValueError):
-        raise DataError(
-            f"{place}: its inputs are not named; make it with dspy.Example(...).with_inputs(...)."
-        ) from None
+        raise DataError(f"{place}: its inputs are not named; add .with_inputs(...) to it.") from None
     if not inputs:
         raise DataError(f"{place} has none of the inputs that it names; see with_inputs.")
     return Example({name: _text(value) for name, value in inputs.items()}, _target(row))
