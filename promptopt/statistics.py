@@ -15,8 +15,6 @@ BETS = (0.15, 0.25, 0.35, 0.5)
 
 _BINARY = frozenset((0.0, 1.0))
 _STEPS = frozenset((-1.0, 0.0, 1.0))
-_EXACT_FLIPS = 12
-_CHUNK = 500
 _MOST_GROWTH = 700.0  # exp of more is no float
 
 
@@ -160,64 +158,6 @@ def macro_interval(strata: Sequence[Sequence[float]], *, level: float = 0.95) ->
     return mean_of_means(parts, level=level)
 
 
-def paired_bootstrap(pairs: Pairs, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Return the percentile bootstrap interval of the mean difference.
-
-    Too narrow where pairs are few or mostly ties; ``paired_difference`` is the one to decide with.
-
-    Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
-    """
-    import numpy as np
-
-    differences = np.array([after - before for before, after in pairs])
-    if not differences.size:
-        return Interval(-1.0, 1.0, level)
-    bits, n = np.random.PCG64(seed), np.uint64(differences.size)
-    means = []
-    for start in range(0, resamples, _CHUNK):
-        shape = (min(_CHUNK, resamples - start), differences.size)
-        # Raw bits, because the streams of numpy's distributions change with its versions.
-        rows = (bits.random_raw(shape) >> np.uint64(32)) * n >> np.uint64(32)
-        means.append(differences[rows].mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(low), float(high), level)
-
-
-def mcnemar_exact(pairs: Pairs) -> float:
-    """Return the two-sided exact p-value that wins and losses are equally likely; ties do not count.
-
-    Reference: McNemar, Psychometrika 12 (1947); the binomial form of the test.
-    """
-    wins, losses = sum(b > a for a, b in pairs), sum(b < a for a, b in pairs)
-    n = wins + losses
-    tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
-    return min(1.0, 2 * tail / (1 << n))
-
-
-def sign_flip_test(pairs: Pairs, *, resamples: int = 10_000, seed: int = 0) -> float:
-    """Return the two-sided p-value of the paired permutation test on the mean difference.
-
-    All sign patterns are counted up to 12 pairs that differ, above that a random sample of them.
-
-    Reference: Fisher, The Design of Experiments (1935), section 21; Phipson and Smyth (2010) for the + 1.
-    """
-    import numpy as np
-
-    differences = np.array([after - before for before, after in pairs if after != before])
-    n = differences.size
-    if n == 0:
-        return 1.0
-    seen = abs(differences.sum()) - 1e-9
-    if n <= _EXACT_FLIPS:
-        patterns = np.arange(2**n)[:, None] >> np.arange(n) & 1
-        return float(np.mean(np.abs((1 - 2 * patterns) @ differences) >= seen))
-    bits, extreme = np.random.PCG64(seed), 0
-    for start in range(0, resamples, _CHUNK):
-        raw = bits.random_raw((min(_CHUNK, resamples - start), n)) >> np.uint64(63)
-        extreme += int(np.sum(np.abs((1.0 - 2.0 * raw) @ differences) >= seen))
-    return (extreme + 1) / (resamples + 1)
-
-
 def evidence(differences: Iterable[float]) -> float:
     """Return the e-value against the claim that differences in [-1, 1] are 0 on average, or below.
 
@@ -248,32 +188,6 @@ def needed_examples(discordance: float, difference: float, *, power: float = 0.8
     z_level, z_power = _normal_quantile(0.5 + level / 2), _normal_quantile(power)
     root = (z_level * math.sqrt(share) + z_power * math.sqrt(share - size * size)) / size  # eq. 3
     return math.ceil(root * root)
-
-
-def expected_best_of(n_candidates: int, n_examples: int, p: float) -> float:
-    """Return by how much luck lifts the best observed mean of equally good candidates, in [0, 1].
-
-    Every candidate is right with chance p on each of n_examples, independently.
-    """
-    if p <= 0 or p >= 1:
-        return 0.0
-    below, best = 0.0, 0.0
-    for hits in range(n_examples):
-        below = min(1.0, below + _binomial(hits, n_examples, p))
-        best += 1 - below**n_candidates
-    return best / n_examples - p
-
-
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return the p-values adjusted for their number, in the order given.
-
-    Reference: Holm, Scandinavian Journal of Statistics 6 (1979).
-    """
-    adjusted, highest = [1.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return tuple(adjusted)
 
 
 def _tango_statistic(wins: int, losses: int, n: int, delta: float) -> float:
@@ -315,11 +229,6 @@ def _student_inside(t: float, degrees: int) -> float:
         term *= cosine * cosine * k / (k + 1)
     inside = math.sin(angle) * total
     return 2 / math.pi * (angle + inside) if odd else inside  # eq. 26.7.3, eq. 26.7.4
-
-
-def _binomial(k: int, n: int, p: float) -> float:
-    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
 
 
 def _normal_quantile(probability: float) -> float:

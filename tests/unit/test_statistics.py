@@ -12,14 +12,9 @@ from promptopt.statistics import (
     BETS,
     Interval,
     evidence,
-    expected_best_of,
-    holm,
-    mcnemar_exact,
     mean_interval,
     needed_examples,
-    paired_bootstrap,
     paired_difference,
-    sign_flip_test,
     tango,
     wilson,
 )
@@ -132,35 +127,6 @@ def test_mean_interval() -> None:
     assert mean_interval([]) == Interval(0.0, 1.0)
 
 
-def test_paired_bootstrap_is_repeatable_and_near_normal_theory() -> None:
-    pairs = pairs_of(60, 30, 300)
-    interval = paired_bootstrap(pairs, seed=3)
-    assert interval == paired_bootstrap(pairs, seed=3)
-    half = 1.96 * math.sqrt(0.3 - 0.01) / math.sqrt(300)
-    assert interval.low == pytest.approx(0.1 - half, abs=0.01)
-    assert interval.high == pytest.approx(0.1 + half, abs=0.01)
-    assert paired_bootstrap([]) == Interval(-1.0, 1.0)
-
-
-def test_mcnemar_exact() -> None:
-    assert mcnemar_exact(pairs_of(12, 2, 50)) == pytest.approx(0.012939453125)
-    assert mcnemar_exact(pairs_of(5, 5, 50)) == 1.0
-    assert mcnemar_exact([]) == 1.0
-    assert 0 < mcnemar_exact(pairs_of(900, 700, 3000)) < 1e-5
-
-
-def test_sign_flips_agree_with_mcnemar_on_binary_scores() -> None:
-    assert sign_flip_test(pairs_of(7, 1, 20)) == pytest.approx(mcnemar_exact(pairs_of(7, 1, 20)))
-    assert sign_flip_test(pairs_of(20, 8, 90)) == pytest.approx(mcnemar_exact(pairs_of(20, 8, 90)), abs=0.008)
-    assert sign_flip_test(pairs_of(0, 0, 9)) == 1.0
-
-
-def test_sign_flips_by_hand() -> None:
-    # Differences .5, .3, .1: |sum| = .9 is reached by two of eight patterns; .7 (with -.1) by four.
-    assert sign_flip_test([(0, 0.5), (0, 0.3), (0, 0.1)]) == pytest.approx(2 / 8)
-    assert sign_flip_test([(0, 0.5), (0, 0.3), (0.1, 0)]) == pytest.approx(4 / 8)
-
-
 @pytest.mark.parametrize(("discordance", "difference", "n"), [(0.2, 0.05, 625), (0.2, 0.03, 1740), (0.3, 0.1, 233)])
 def test_needed_examples_match_the_table(discordance: float, difference: float, n: int) -> None:
     assert needed_examples(discordance, difference) == pytest.approx(n, abs=3)
@@ -168,25 +134,6 @@ def test_needed_examples_match_the_table(discordance: float, difference: float, 
 
 def test_needed_examples_when_discordance_is_less_than_the_difference() -> None:
     assert needed_examples(0.0, 0.05) == needed_examples(0.05, 0.05)
-
-
-@pytest.mark.parametrize(
-    ("n", "p", "candidates", "points"),
-    [(50, 0.7, 1600, 20.0), (261, 0.78, 1600, 8.2), (420, 0.6, 5000, 8.7), (100, 0.55, 500, 14.7)],
-)
-def test_luck_of_the_best_matches_the_simulated_table(n: int, p: float, candidates: int, points: float) -> None:
-    assert 100 * expected_best_of(candidates, n, p) == pytest.approx(points, abs=0.25)
-
-
-def test_luck_of_one_is_nothing() -> None:
-    assert expected_best_of(1, 40, 0.3) == pytest.approx(0.0, abs=1e-9)
-    assert expected_best_of(50, 40, 1.0) == 0.0
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
-    assert holm([]) == ()
-    assert holm([0.9, 0.8]) == (1.0, 1.0)
 
 
 def test_evidence_is_the_wealth_of_a_fair_bet() -> None:
