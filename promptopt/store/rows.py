@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 from promptopt.budget import Usage
 from promptopt.duel import Source, Verdict
 from promptopt.evaluation import Status
-from promptopt.trial import TrialState
 
-StudyState = Literal["running", "paused", "waiting", "searched", "finished", "failed"]
+StudyState = Literal["running", "paused", "waiting", "finished"]
+TrialState = Literal["running", "refused", "finalist", "winner"]
 DuelState = Literal["asked", "open", "settled"]
 AskState = Literal["open", "answered"]
 
@@ -172,7 +172,16 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """A candidate in a study; see ``promptopt.trial.Trial``."""
+    """A candidate in a study.
+
+    Args:
+        number: Counted from 0 in the order in which the search first asked for it.
+        prompt_id: Its prompt.
+        parents: The ids of the prompts it was made from.
+        operator: What made it.
+        note: A small remark for the report; its length in tokens, or why a guard refused it, stands there too.
+        state: Where it stands; ``refused`` by a guard, before any call.
+    """
 
     number: int
     prompt_id: str

@@ -144,7 +144,7 @@ def test_read_only_writes_nothing(tmp_path: Path) -> None:
     with Store.open(path, read_only=True) as store:
         assert [row.name for row in store.studies()] == ["first"]
         with pytest.raises(StoreError, match="cannot be written; open it for writing"):
-            store.update_study(1, state="failed")
+            store.update_study(1, state="paused")
     with Store.open(path) as store:
         assert store.studies()[0].state == "running"
 

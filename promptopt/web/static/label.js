@@ -149,7 +149,6 @@ function showPair(pair) {
 
 const RESTS = {
   finished: ["Done. Thank you!", "The search has ended, and all that you said is in its result. You can close this page."],
-  failed: ["The search has stopped", "Something went wrong in it. What you said is kept; tell the person who invited you."],
   paused: ["The search is paused", "What you said is kept. Whoever invited you has to start it again; this page goes on by itself then."],
   open: ["Nothing for you just now", "The pairs that are open are on your colleagues' screens. This page goes on by itself."],
   next: ["The next pair is being prepared", "This page goes on by itself."],
@@ -217,7 +216,7 @@ async function refresh() {
     byId("goal").hidden = data.stop_at === null;
     if (data.stop_at !== null) byId("goal").style.left = `${100 * data.stop_at}%`;
   }
-  byId("enough").hidden = !data.may_stop || ["finished", "failed", "paused"].includes(data.state);
+  byId("enough").hidden = !data.may_stop || ["finished", "paused"].includes(data.state);
   byId("enough").textContent = "You can stop now: more comparisons would hardly change what is recommended.";
   byId("own").textContent = mine.repeats
     ? `Now and then a pair comes again with its sides exchanged. You said the same on ${Math.round(mine.repeats * mine.consistency)} of ${mine.repeats}.`
