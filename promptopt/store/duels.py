@@ -81,18 +81,6 @@ class Duels(Database):
                     if not given_by(connection, vote.duel_id, vote.labeller):
                         add_vote(connection, vote)
 
-    def take_back_preference(self, name: str) -> None:
-        """Undo the verdict of this id, as an event; undoing it again changes nothing.
-
-        Commits:
-            At once.
-
-        Raises:
-            DataError: There is no such verdict.
-        """
-        with self._writing() as connection:
-            take_back(connection, name)
-
     def close_duels(self, study_id: int) -> None:
         """Wait for nobody any more: the study has ended. What is said of an open duel is kept all the same.
 
@@ -164,29 +152,22 @@ def add_vote(connection: Connection, vote: Vote) -> str:
 
 
 def take_back(connection: Connection, name: str) -> str:
-    """Undo the verdict of this id inside the caller's transaction, and return its duel's id.
-
-    Raises:
-        DataError: There is no such verdict.
-    """
+    """Undo the valid verdict of this id inside the caller's transaction, and return its duel's id."""
     table = schema.preferences
-    row = connection.execute(select(table).where(table.c.id == name)).one_or_none()
-    if row is None or row.takes_back is not None:
-        raise DataError(f"There is no verdict {name[:8]} to take back.")
-    if row.taken_back is None:
-        event = {
-            "id": content_hash("take back", name),
-            "duel": row.duel,
-            "labeller": row.labeller,
-            "source": row.source,
-            "verdict": row.verdict,
-            "at": now(),
-            "takes_back": name,
-        }
-        connection.execute(insert_event, event)
-        number = connection.scalar(select(table.c.number).where(table.c.id == event["id"]))
-        connection.execute(update(table).where(table.c.id == name), {"taken_back": number})
-        _settle(connection, row.duel)
+    row = connection.execute(select(table).where(table.c.id == name)).one()
+    event = {
+        "id": content_hash("take back", name),
+        "duel": row.duel,
+        "labeller": row.labeller,
+        "source": row.source,
+        "verdict": row.verdict,
+        "at": now(),
+        "takes_back": name,
+    }
+    connection.execute(insert_event, event)
+    number = connection.scalar(select(table.c.number).where(table.c.id == event["id"]))
+    connection.execute(update(table).where(table.c.id == name), {"taken_back": number})
+    _settle(connection, row.duel)
     return str(row.duel)
 
 

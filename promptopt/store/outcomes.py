@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from promptopt.budget import Usage
 from promptopt.evaluation import Outcome
@@ -64,12 +64,6 @@ JOIN outcomes ON outcomes.request_key = consumed.request_key
 WHERE consumed.study = :study AND outcomes.status = 'failed' AND outcomes.error = :why
 """)
 insert_reading = dialect.insert_new(schema.scores)
-insert_consumed = dialect.insert_new(schema.consumed).values(
-    study=bindparam("study"),
-    path=bindparam("path"),
-    request_key=bindparam("request_key"),
-    prompt=select(_o.prompt).where(_o.request_key == bindparam("request_key")).scalar_subquery(),
-)
 
 
 class Outcomes(Database):
@@ -106,7 +100,7 @@ class Outcomes(Database):
             if scores:
                 connection.exec_driver_sql(INSERT_SCORE, [_score_values(score) for score in scores])
             if consumed:
-                _insert_consumed(connection, consumed)
+                connection.exec_driver_sql(INSERT_CONSUMED, list(consumed))
         return dropped
 
     def find_outcomes(self, request_keys: Sequence[str], *, failed: bool = False) -> dict[str, OutcomeRow]:
@@ -215,14 +209,6 @@ def _other_output(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str
     }
 
 
-def _insert_consumed(connection: Connection, uses: Sequence[ConsumedRow]) -> None:
-    if named := [use for use in uses if use.prompt_id]:
-        connection.exec_driver_sql(INSERT_CONSUMED, named)
-    if nameless := [use for use in uses if not use.prompt_id]:
-        rows = [{"study": use.study_id, "path": use.path, "request_key": use.request_key} for use in nameless]
-        connection.execute(insert_consumed, rows)
-
-
 def _outcome_values(row: OutcomeRow) -> tuple[Any, ...]:
     usage = row.usage
     return (
@@ -244,10 +230,10 @@ def _outcome_values(row: OutcomeRow) -> tuple[Any, ...]:
     )
 
 
-def _outcome_row(row: Sequence[Any], prompt_id: str | None = None) -> OutcomeRow:
+def _outcome_row(row: Sequence[Any]) -> OutcomeRow:
     return OutcomeRow(
         row[0],
-        prompt_id or row[1],
+        row[1],
         row[2],
         row[3],
         row[4],

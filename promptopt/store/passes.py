@@ -76,13 +76,6 @@ class Passes(Database):
             row = connection.execute(wanted).one_or_none()
         return Pass(row.study, row.labeller, row.kind, row.expires) if row else None
 
-    def passes(self, study_id: int) -> list[Pass]:
-        """Return the links and sessions of a study that are valid, by name."""
-        table = schema.passes
-        wanted = select(table).where(table.c.study == study_id, *_valid()).order_by(table.c.labeller, table.c.created)
-        with self._reading() as connection:
-            return [Pass(row.study, row.labeller, row.kind, row.expires) for row in connection.execute(wanted).all()]
-
     def revoke(self, study_id: int, labeller: str) -> int:
         """End all links and sessions of somebody, and return how many; their verdicts stay.
 

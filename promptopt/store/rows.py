@@ -149,14 +149,14 @@ class ConsumedRow(NamedTuple):  # as its table takes it, for there is one for ev
         study_id: The study.
         path: The ask.
         request_key: The outcome.
-        prompt_id: The prompt that was asked about, where that is not the outcome's own: prompts that render alike
+        prompt_id: The prompt that was asked about, which need not be the outcome's own: prompts that render alike
             share their outcomes.
     """
 
     study_id: int
     path: str
     request_key: str
-    prompt_id: str = ""
+    prompt_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def score_rows(outcomes: Sequence[OutcomeRow]) -> list[ScoreRow]:
 
 def consumed_rows(study_id: int, path: str, outcomes: Sequence[OutcomeRow]) -> list[ConsumedRow]:
     """Return that an ask used outcomes."""
-    return [ConsumedRow(study_id, path, row.request_key) for row in outcomes]
+    return [ConsumedRow(study_id, path, row.request_key, row.prompt_id) for row in outcomes]
 
 
 def filled(store: Store, name: str = "first") -> int:
@@ -208,9 +208,9 @@ class StoreContract:
         for bad in (replace(good, request_key="bad", prompt_id="x"), replace(good, request_key="bad", example_id="x")):
             with pytest.raises(StoreError, match="put those rows first"):
                 store.add_outcomes([good, bad], [], [])
-        for use in (ConsumedRow(study_id, "1", "unknown"), ConsumedRow(study_id, "77", "new")):
+        for path, key in (("1", "unknown"), ("77", "new")):
             with pytest.raises(StoreError, match="rows"):
-                store.add_outcomes([good], [], [use])
+                store.add_outcomes([good], [], [ConsumedRow(study_id, path, key, good.prompt_id)])
         assert store.find_outcomes(["new", "bad"]) == {}
         assert store.spend(study_id) == before
 
@@ -267,7 +267,7 @@ class StoreContract:
         assert first.count("\n") == 3
         assert first == store.dump(filled(store, "second"))
         third = filled(store, "third")
-        store.add_outcomes([], [], [ConsumedRow(third, "2", f"{PROMPTS[0].id}-0")])
+        store.add_outcomes([], [], [ConsumedRow(third, "2", f"{PROMPTS[0].id}-0", PROMPTS[0].id)])
         assert store.dump(third) != first
 
     def test_leases_go_round(self, store: Store) -> None:

@@ -139,8 +139,6 @@ def test_taking_back_is_an_event_and_the_pair_comes_again_on_the_same_sides(stor
 def test_there_is_nothing_to_take_back_before_the_first_verdict(store: Store) -> None:
     open_(store, duel("d0"))
     assert store.take_back(1, "ann") is None
-    with pytest.raises(DataError, match="no verdict"):
-        store.take_back_preference("nothing")
 
 
 def test_one_of_ten_is_a_catch_trial_on_the_other_sides(store: Store) -> None:
