@@ -108,15 +108,10 @@ def describe_tasks() -> list[dict[str, Any]]:
 
 def describe_models() -> list[dict[str, Any]]:
     """Return the ways of reaching a model, and whether the embedded one is here."""
-    from promptopt.backends.model_file import find
+    from promptopt.backends.model_file import describe
 
-    found = find(None)
     return [
-        {
-            "address": "embedded:",
-            "what": "SmolLM2-135M-Instruct Q4_1, 98 MB, on the CPU",
-            "state": f"ready: {found}" if found else "not fetched; run: promptopt models pull",
-        },
+        describe(),
         {"address": "embedded:/path/to/model.gguf", "what": "any GGUF file, on the CPU", "state": "your file"},
         {
             "address": "http://host:port/v1#name",

@@ -80,13 +80,6 @@ class Strengths:
         own = np.diag(self.covariance)
         return np.asarray(np.sqrt(np.maximum(own - 2 * self.covariance[index] + own[index], 0.0)))
 
-    def interval(self, index: int, z: float = 1.96) -> tuple[float, float]:
-        """Return the interval of a utility against the average of all."""
-        spread = self.covariance[index, index] - 2 * self.covariance[index].mean() + self.covariance.mean()
-        half = z * float(max(0.0, spread)) ** 0.5
-        middle = float(self.utilities[index] - self.utilities.mean())
-        return middle - half, middle + half
-
     def draw(self, rng: random.Random, n: int = 1) -> "Array":
         """Return utilities drawn from the posterior, shape (n, prompts)."""
         return draw_normal(rng, self.utilities, self.covariance, n)

@@ -17,7 +17,6 @@ from promptopt.backends.llama import (
     READING,
     DroppedError,
     LlamaEngine,
-    cpu_features,
     default_threads,
     engine_version,
     require_engine,
@@ -94,17 +93,6 @@ class EmbeddedBackend:
             FatalBackendError: The file cannot be loaded, the backend was closed, or used before a fork.
         """
         return stream(self._start(), self._answer, requests, self.concurrency)
-
-    def describe(self) -> dict[str, str]:
-        """Return what the model's texts depend on, for reports: they are reproducible only with all of it equal."""
-        return {
-            "file": str(self._path),
-            "sha256": sha256_of(self._path),
-            "engine": f"{PACKAGE} {engine_version()}",
-            "cpu": cpu_features(),
-            "threads": str(self._threads),
-            "context": f"{N_CTX} tokens",
-        }
 
     def close(self) -> None:
         """Stop what runs (a second at most for most prompts) and free the model."""

@@ -12,11 +12,6 @@ Top = Sequence[tuple[bytes, float]]
 MAX_QUESTIONS = 12
 
 
-def likeliest(choices: Sequence[str], ask: Callable[[str], Top]) -> str | None:
-    """Return the choice that the answer most probably is, or None if no choice has any probability."""
-    return best_of(weigh(choices, ask))
-
-
 def best_of(mass: dict[str, float]) -> str | None:
     """Return the choice with the most probability, the first of equal ones; None if none has any."""
     best = max(mass, key=lambda choice: mass[choice])

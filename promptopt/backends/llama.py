@@ -203,11 +203,6 @@ def engine_version() -> str:
         raise ConfigError(_missing()) from None
 
 
-def cpu_features() -> str:
-    """Return the CPU features that the engine uses; two builds or machines may finish a near tie differently."""
-    return str(_import_engine().get_system_info()).strip(" |\n")
-
-
 def require_engine() -> None:
     """Refuse at the start, and without the cost of an import, where the engine cannot work.
 

@@ -152,10 +152,5 @@ def rephrasings(parent: Assembly, wordings: Mapping[str, Sequence[Component]]) -
 def single_edits(
     parent: Assembly, arms: Sequence[Component], wordings: Mapping[str, Sequence[Component]]
 ) -> Iterator[Child]:
-    """Yield every single edit of a list, as many as ``count_edits`` says."""
+    """Yield every single edit of a list: k(L + 1) + L + L(L - 1)/2 + rL, for L components, k arms and r wordings."""
     return chain(additions(parent, arms), deletions(parent), swaps(parent), rephrasings(parent, wordings))
-
-
-def count_edits(length: int, arms: int, wordings: int) -> int:
-    """Return how many single edits a list has: k(L + 1) + L + L(L - 1)/2 + rL, for k arms and r wordings."""
-    return arms * (length + 1) + length + length * (length - 1) // 2 + wordings * length

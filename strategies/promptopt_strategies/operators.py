@@ -4,7 +4,7 @@ Every move is a function of the space, a point or two, and a random stream; it r
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from promptopt_strategies.space import Genome, Space
 
@@ -94,9 +94,6 @@ def _change_demos(space: Space, rng: random.Random, genome: Genome) -> Genome:
     unused = [number for number in range(len(space.shelf)) if number not in genome.demos]
     demos = tuple(rng.choice(moves)(rng, genome.demos, unused))
     return Genome(genome.levels, demos) if space.fits(demos) else Genome(genome.levels, demos[: len(genome.demos) - 1])
-
-
-Move = Callable[[random.Random, Sequence[int], Sequence[int]], Sequence[int]]
 
 
 def _add(rng: random.Random, demos: Sequence[int], unused: Sequence[int]) -> Sequence[int]:

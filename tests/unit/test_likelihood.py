@@ -1,7 +1,7 @@
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from promptopt.backends.likelihood import MAX_QUESTIONS, Top, likeliest
+from promptopt.backends.likelihood import MAX_QUESTIONS, Top, best_of, weigh
 
 
 class Tree:
@@ -15,6 +15,10 @@ class Tree:
         self.asked.append(stem)
         tokens = self.nexts.get(stem, {}).items()
         return [(token.encode() if isinstance(token, str) else token, math.log(p)) for token, p in tokens]
+
+
+def likeliest(choices: Sequence[str], ask: Callable[[str], Top]) -> str | None:
+    return best_of(weigh(choices, ask))
 
 
 def test_different_first_tokens_take_one_question() -> None:
