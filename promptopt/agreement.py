@@ -4,14 +4,13 @@ A judge model is audited beside every result that it had a part in: does it like
 the same in both orders; does it agree with people.
 """
 
-import math
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from promptopt.duel import Preference
+from promptopt.statistics import rank_correlation
 from promptopt.votes import judge_weight
 
 LEAST_SHARED = 10  # duels that a judge and people have both decided, before their agreement means anything
@@ -80,7 +79,8 @@ class GradeAudit:
         unread: The share of them without a readable grade in both orders of the levels; these have no score.
         gap: By how much the readings of the two orders differ on average, from 0 to 1.
         first_place: By how much grades rise where the best level is listed first; 0 is no bias.
-        longer: The rank correlation of grade and length of the output; None where either is always the same.
+        longer: The rank correlation of grade and length of the output; None below three outputs, or where either is
+            always the same.
     """
 
     judge: str
@@ -110,21 +110,6 @@ def audit_grades(judge: str, readings: Sequence[tuple[float, float, int]], n_unr
         first_place=sum(gaps) / n if n else None,
         longer=rank_correlation([up + down for up, down, _ in readings], [length for *_, length in readings]),
     )
-
-
-def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
-    """Return Spearman's correlation, of equal values the mean rank; None where one side is always the same."""
-    ranks = [_ranks(side) for side in (left, right)]
-    centred = [[rank - (len(side) - 1) / 2 for rank in side] for side in ranks]
-    both, one, other = (
-        sum(a * b for a, b in zip(centred[i], centred[j], strict=True)) for i, j in ((0, 1), (0, 0), (1, 1))
-    )
-    return both / math.sqrt(one * other) if one and other else None
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    ordered = sorted(values)
-    return [(bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 for value in values]
 
 
 def audit_judges(preferences: Sequence[Preference]) -> tuple[JudgeAudit, ...]:

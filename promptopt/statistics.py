@@ -4,6 +4,7 @@ Prompts are compared on the same examples, so a difference is judged pair by pai
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,25 @@ def needed_examples(discordance: float, difference: float, *, power: float = 0.8
     z_level, z_power = _normal_quantile(0.5 + level / 2), _normal_quantile(power)
     root = (z_level * math.sqrt(share) + z_power * math.sqrt(share - size * size)) / size  # eq. 3
     return math.ceil(root * root)
+
+
+def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Return Spearman's correlation, of nearly equal values the mean rank.
+
+    None below three pairs, of which any two agree wholly or not at all, and where one side is always the same.
+    """
+    a, b, mean = _ranks(left), _ranks(right), (len(left) - 1) / 2
+    spread = math.sqrt(sum((x - mean) ** 2 for x in a) * sum((y - mean) ** 2 for y in b))
+    if len(a) < 3 or not spread:
+        return None
+    return sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True)) / spread
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value from 0; equal values share their mean rank."""
+    rounded = [round(value, 9) for value in values]
+    ordered = sorted(rounded)
+    return [(bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 for value in rounded]
 
 
 def _tango_statistic(wins: int, losses: int, n: int, delta: float) -> float:

@@ -31,7 +31,6 @@ NOISE = 0.2  # the variance of one score in [0, 1]; that of a 0/1 score is 0.25 
 # The standard deviations that weights are expected to have, in score.
 SPREAD: Mapping[str, float] = {"batch": 0.5, "kind": 0.03, "component": 0.06, "length": 0.03}
 Z_95 = 1.96
-MIN_PAIRS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +172,6 @@ def fit_ranker(truths: Sequence[Truth], corpus: Sequence[Component] = ()) -> Ran
     return Ranker(dict(zip(columns, weights.tolist(), strict=True)), covariance, tried)
 
 
-def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
-    """Return Spearman's rank correlation; None below three pairs or where one side is constant."""
-    a, b = _ranks(left), _ranks(right)
-    n = len(a)
-    mean = (n - 1) / 2
-    spread = math.sqrt(sum((x - mean) ** 2 for x in a) * sum((y - mean) ** 2 for y in b))
-    if n < MIN_PAIRS or not spread:
-        return None
-    return sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True)) / spread
-
-
 def _columns(component: Component) -> tuple[Column, ...]:
     return ("component", component.origin), ("kind", component.kind), ("length", "")
 
@@ -191,12 +179,3 @@ def _columns(component: Component) -> tuple[Column, ...]:
 def _plain(component: Component) -> Component:
     """Return the component that a wording stands for."""
     return Component(component.origin, component.kind)
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Return the rank of each value from 0; equal values share their mean rank."""
-    rounded = [round(value, 9) for value in values]
-    places: dict[float, list[int]] = {}
-    for place, value in enumerate(sorted(rounded)):
-        places.setdefault(value, []).append(place)
-    return [sum(places[value]) / len(places[value]) for value in rounded]

@@ -16,12 +16,13 @@ from promptopt.example import Example, by_hash, by_task, in_turn
 from promptopt.prompt import Candidate
 from promptopt.selection import Drop, race
 from promptopt.settings import require_at_least, require_at_most
+from promptopt.statistics import rank_correlation
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.assembly import Assembly, seed_assemblies
 from promptopt_strategies.corpus import KINDS, Component, Kind, load_corpus
 from promptopt_strategies.evidence import Evidence
 from promptopt_strategies.heredity import ACTIONS, Family, breed, draw_action, random_list
-from promptopt_strategies.ranker import Scores, rank_correlation
+from promptopt_strategies.ranker import Scores
 
 PARENTS = 0.1  # the best share of the survivors, who are first parents
 PARTNERS = 0.5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from promptopt.agreement import audit_grades, rank_correlation
+from promptopt.agreement import audit_grades
 from promptopt.ask import Evaluate
 from promptopt.backends.base import Reply, Request
 from promptopt.budget import Budget, Spend, Usage
@@ -269,13 +269,6 @@ def test_the_audit_of_grades() -> None:
     assert audit.longer == pytest.approx(1.0)
     nothing = audit_grades("judge", [], 2)
     assert (nothing.gap, nothing.first_place, nothing.longer, nothing.unread) == (None, None, None, 1.0)
-
-
-def test_rank_correlation_of_a_worked_table() -> None:
-    assert rank_correlation([1, 2, 3, 4, 5], [5, 6, 7, 8, 7]) == pytest.approx(0.8207826816681233)
-    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
-    assert rank_correlation([1, 1, 1], [3, 2, 1]) is None
-    assert rank_correlation([], []) is None
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import pytest
 
 from promptopt.ask import Evaluate
 from promptopt.evaluation import Evaluation, Outcome
+from promptopt.statistics import rank_correlation
 from promptopt.testing.simulation import sample_context
 from promptopt_strategies.assembly import seed_assemblies
 from promptopt_strategies.corpus import Component
 from promptopt_strategies.heredity import ACTIONS, crossover, draw_action, random_list
-from promptopt_strategies.ranker import Ranker, Scores, Truth, fit_ranker, rank_correlation
+from promptopt_strategies.ranker import Ranker, Scores, Truth, fit_ranker
 from promptopt_strategies.sprig_ga import SprigGA
 from tests.sprig import BREEDING, CORPUS, PROFILES, bred, evaluates, genetic, run
 
@@ -100,13 +101,6 @@ class TestSprigGA:
         assert values
         assert all(value is None or -1 <= value <= 1 for value in values)
         assert any(value is not None for value in values)
-
-    def test_3h_10_rank_correlation(self) -> None:
-        assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
-        assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
-        assert rank_correlation([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9486833)
-        assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
-        assert rank_correlation([1, 2], [1, 2]) is None
 
     @pytest.mark.parametrize("profile", PROFILES)
     def test_3h_11_the_final_choice_is_by_validation_truth(self, profile: str) -> None:

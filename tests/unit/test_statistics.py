@@ -15,6 +15,7 @@ from promptopt.statistics import (
     mean_interval,
     needed_examples,
     paired_difference,
+    rank_correlation,
     tango,
     wilson,
 )
@@ -153,3 +154,17 @@ def test_evidence_grows_no_larger_than_1_on_average_without_a_difference(differe
     # The mean over all sequences of three is exact: it is what makes the bound hold at every look.
     wealth = [evidence(sequence) for sequence in product(differences, repeat=3)]
     assert math.fsum(wealth) / len(wealth) == pytest.approx(1.0)
+
+
+def test_rank_correlation_of_worked_tables() -> None:
+    assert rank_correlation([1, 2, 3, 4, 5], [5, 6, 7, 8, 7]) == pytest.approx(0.8207826816681233)
+    assert rank_correlation([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9486833)
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([0.1 + 0.2, 0.3, 1.0], [1, 1, 2]) == pytest.approx(1), "the last bit decides nothing"
+
+
+def test_there_is_no_rank_correlation_of_two_pairs_or_of_a_constant() -> None:
+    assert rank_correlation([1, 2], [1, 2]) is None
+    assert rank_correlation([1, 1, 1], [3, 2, 1]) is None
+    assert rank_correlation([], []) is None
