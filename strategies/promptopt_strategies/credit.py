@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from promptopt.ask import Effect
-from promptopt.statistics import Interval
+from promptopt.statistics import Z_95, Interval
 from promptopt_strategies.corpus import Component
 
-Z_95 = 1.96
 SLACK = 0.001  # keeps the logarithm's argument above 1 once there is an observation
 
 

@@ -9,10 +9,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from promptopt.ask import Effect
+from promptopt.statistics import Z_95, draw_standard_normal
 from promptopt_strategies.threads import on_one_thread
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ Column = tuple[str, str]
 
 Pair = tuple[Column, Column]
 
-Z_95 = 1.96
 GROUPS = ("all", "row", "prompt", "demo", "pair")
 ALONE = ("demo", "pair")  # what is compared with its absence and not with other levels
 
@@ -73,8 +72,7 @@ class EffectModel:
         """Return a model with weights drawn from their distribution (Thompson sampling)."""
         import numpy as np
 
-        normal = NormalDist()
-        noise = [normal.inv_cdf(min(max(rng.random(), 1e-12), 1 - 1e-12)) for _ in self.columns]
+        noise = [draw_standard_normal(rng) for _ in self.columns]
         return replace(self, weights=self.weights + spread * (np.linalg.cholesky(self.covariance) @ noise))
 
     def changes(self, seed: Sequence[Column], best: Sequence[Column]) -> tuple[Effect, ...]:

@@ -21,11 +21,10 @@ from promptopt.example import by_hash
 from promptopt.prompt import Candidate, Prompt
 from promptopt.selection import Drop
 from promptopt.settings import require_at_least, require_at_most
+from promptopt.statistics import Z_95
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.scoreboard import Scoreboard
 from promptopt_strategies.space import is_inline
-
-Z_95 = 1.96
 
 Cell = tuple[str, ...]  # one text a factor; the empty one for its absence
 

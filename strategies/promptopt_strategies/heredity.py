@@ -6,11 +6,11 @@ Every action takes what it draws from one random stream; those that need a write
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from statistics import NormalDist
 from types import MappingProxyType
 from typing import Literal
 
 from promptopt.ask import Search
+from promptopt.statistics import draw_standard_normal
 from promptopt.strategy import Context
 from promptopt_strategies.corpus import Component
 from promptopt_strategies.ranker import Ranker
@@ -95,7 +95,7 @@ def crossover(left: Listed, right: Listed, rng: Random) -> Listed:
     if not both:
         return ()
     mean, spread = len(both) / 2, (len(both) - min(len(left), len(right))) / 4
-    drawn = NormalDist().inv_cdf(min(max(rng.random(), 1e-12), 1 - 1e-12)) * spread + mean
+    drawn = draw_standard_normal(rng) * spread + mean
     return tuple(rng.sample(both, len(both)))[: min(max(1, round(drawn)), len(both))]
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from random import Random
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from promptopt.ask import Effect
 from promptopt.evaluation import Evaluation
+from promptopt.statistics import Z_95, draw_standard_normal
 from promptopt_strategies.corpus import Component
 from promptopt_strategies.threads import on_one_thread
 
@@ -30,7 +30,6 @@ Column = tuple[str, str]
 NOISE = 0.2  # the variance of one score in [0, 1]; that of a 0/1 score is 0.25 at most
 # The standard deviations that weights are expected to have, in score.
 SPREAD: Mapping[str, float] = {"batch": 0.5, "kind": 0.03, "component": 0.06, "length": 0.03}
-Z_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,7 @@ class Ranker:
     @on_one_thread
     def draw(self, rng: Random) -> "Ranker":
         """Return a ranker with weights drawn from what is known of them (Thompson sampling)."""
-        normal = NormalDist()
-        noise = [normal.inv_cdf(min(max(rng.random(), 1e-12), 1 - 1e-12)) for _ in self.weights]
+        noise = [draw_standard_normal(rng) for _ in self.weights]
         drawn = (self._root @ noise).tolist()
         return replace(self, weights={c: w + error for (c, w), error in zip(self.weights.items(), drawn, strict=True)})
 
