@@ -120,6 +120,13 @@ class Evaluation:
         return Evaluation(self.prompt_id, tuple(merged.values()), self.refusal or other.refusal)
 
 
+def gather(seen: dict[str, Evaluation], evaluations: Iterable[Evaluation]) -> None:
+    """Add evaluations to those seen before, by prompt id; a pair that was seen before counts once."""
+    for evaluation in evaluations:
+        before = seen.get(evaluation.prompt_id)
+        seen[evaluation.prompt_id] = before + evaluation if before else evaluation
+
+
 def refused(prompt_id: str, examples: Iterable[Example], why: str) -> Evaluation:
     """Return the evaluation of a prompt for which a guard let no call be made."""
     outcomes = (Outcome(prompt_id, example.id, "refused", feedback=why, task=example.task) for example in examples)

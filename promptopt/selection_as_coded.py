@@ -13,7 +13,7 @@ from typing import Literal
 
 from promptopt.arms import Ranking
 from promptopt.ask import Evaluate, Search
-from promptopt.evaluation import Evaluation
+from promptopt.evaluation import Evaluation, gather
 from promptopt.example import Example
 from promptopt.prompt import Candidate, distinct
 
@@ -174,9 +174,7 @@ class _Table:
     def score(self, arms: Sequence[Candidate], sample: Sequence[Example]) -> Search[list[float]]:
         """Return the mean of each arm on the sample."""
         evaluations = (yield from Evaluate(arms, sample)).evaluations
-        for evaluation in evaluations:
-            before = self.seen.get(evaluation.prompt_id, Evaluation(evaluation.prompt_id, ()))
-            self.seen[evaluation.prompt_id] = before + evaluation
+        gather(self.seen, evaluations)
         return [evaluation.mean for evaluation in evaluations]
 
     def by_mean(self, arms: Sequence[Candidate]) -> Ranking:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from promptopt.ask import Evaluate
-from promptopt.evaluation import Evaluation
+from promptopt.evaluation import Evaluation, gather
 from promptopt.guards import MOST_IN_A_ROW, Guards
 from promptopt.prompt import Candidate, Prompt
 from promptopt.store.rows import TrialRow
@@ -52,10 +52,9 @@ class Tally:
             The trials that are new, with their prompts.
         """
         self.consumed |= ask.pairs(self._guards)
+        gather(self.evaluations, evaluations)
         fresh = []
         for candidate, evaluation in zip(ask.candidates, evaluations, strict=True):
-            before = self.evaluations.get(candidate.id)
-            self.evaluations[candidate.id] = before + evaluation if before else evaluation
             if candidate.id not in self.trials:
                 self.trials[candidate.id] = self._trial(candidate, evaluation.refusal)
                 fresh.append(candidate)

@@ -32,7 +32,7 @@ Differences from the code, in every profile:
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -45,6 +45,7 @@ from promptopt.prompt import Candidate, Prompt, distinct
 from promptopt.selection import Ranking
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Estimate, Need
+from promptopt_strategies.evidence import Evidence
 from promptopt_strategies.gradient import Author, Draft, Error
 from promptopt_strategies.selectors import SELECTORS, Selector, Terms
 from promptopt_strategies.writing import clip, read_part, write_part
@@ -60,36 +61,29 @@ class Run:
 
     Args:
         context: The task and the plan.
+        evidence: Every outcome so far.
         number: Of the round, from 0.
         reserve: Evaluations that this round leaves to later ones.
-        seen: Every outcome so far, by prompt id.
     """
 
     context: Context
+    evidence: Evidence
     number: int = 0
     reserve: int = 0
-    seen: dict[str, Evaluation] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
         """Evaluations that this round may still ask for; a pair that was seen before costs nothing again."""
-        used = sum(evaluation.n for evaluation in self.seen.values() if not evaluation.refusal)
-        return self.context.evaluations - used - self.reserve
+        return self.evidence.left - self.reserve
 
     def begin(self, number: int, parts: int) -> None:
         """Begin a round that may spend one of so many equal parts of what is left."""
         self.number, self.reserve = number, 0
         self.reserve = self.left - self.left // parts
 
-    def add(self, evaluations: Iterable[Evaluation]) -> None:
-        """Take in evaluations."""
-        for evaluation in evaluations:
-            before = self.seen.get(evaluation.prompt_id)
-            self.seen[evaluation.prompt_id] = before + evaluation if before else evaluation
-
     def outcomes(self, candidate: Candidate) -> Evaluation:
         """Return all that a candidate has shown."""
-        return self.seen.get(candidate.id, Evaluation(candidate.id, ()))
+        return self.evidence.seen.get(candidate.id, Evaluation(candidate.id, ()))
 
     def rng(self, *place: object) -> random.Random:
         """Return the random stream of a place in this round."""
@@ -200,7 +194,7 @@ class APO:
         """Expand the beam, select from the pool, and again (algorithm 1); round 0 only compares the seeds."""
         if PART not in context.editable:
             raise ConfigError("apo edits the instruction, which this task keeps fixed; allow it, or use irace.")
-        run, beam = Run(context), list(distinct(map(Candidate, context.seeds)))
+        run, beam = Run(context, Evidence(context.evaluations)), list(distinct(map(Candidate, context.seeds)))
         yield from Recommend(tuple(beam), "rank")
         rounds = self._rounds(context)
         for number in range(rounds + 1):
@@ -211,7 +205,7 @@ class APO:
             if run.left < len(pool):
                 break
             ranking = yield from self._select(run, pool)
-            run.add(ranking.evaluations.values())
+            run.evidence.add(ranking.evaluations.values())
             beam = list(ranking.candidates[: self.beam])
             yield from Recommend(tuple(beam), ranking.basis)
         if self.fit_to_plan:
@@ -241,7 +235,7 @@ class APO:
 
     def _find_errors(self, run: Run, beam: Sequence[Candidate]) -> Search[list[list[Error]]]:
         """Return what each parent got wrong on its minibatch."""
-        known = dict(run.seen) if self.minibatch_scope == "seen" else {}
+        known = dict(run.evidence.seen) if self.minibatch_scope == "seen" else {}
         # At most half a round goes into looking for errors: without a selection they would be of no use.
         size = min(self.minibatch, len(run.context.search), run.left // (2 * len(beam)))
         fresh = [parent for parent in beam if parent.id not in known] if size else []
@@ -249,7 +243,7 @@ class APO:
         minibatches = {key: run.draw("minibatch", scope, size=size) for key, scope in scopes.items()}
         answers = yield from together(*(Evaluate([parent], minibatches[parent.id], "errors") for parent in fresh))
         found = [evaluation for answer in answers for evaluation in answer.evaluations]
-        run.add(found)
+        run.evidence.add(found)
         known |= {evaluation.prompt_id: evaluation for evaluation in found}
         return [_errors_of(known.get(parent.id), run.context) for parent in beam]
 
@@ -287,7 +281,7 @@ class APO:
         if len(drawn) * len(rows) > run.left // (2 * self.beam):
             return drawn[:cap]  # too dear for what the plan has left
         answer = yield from Evaluate(drawn, rows, "filter")
-        run.add(answer.evaluations)
+        run.evidence.add(answer.evaluations)
         means = {evaluation.prompt_id: round(evaluation.mean, 9) for evaluation in answer.evaluations}
         return sorted(drawn, key=lambda child: (-means[child.id], child.id))[:cap]
 
@@ -305,7 +299,7 @@ class APO:
             fresh = [row for row in rows if row.id not in seen][:share]
             asks += [Evaluate([candidate], fresh, "settle")] if fresh else []
         answers = yield from together(*asks)
-        run.add(evaluation for answer in answers for evaluation in answer.evaluations)
+        run.evidence.add(evaluation for answer in answers for evaluation in answer.evaluations)
         means = {candidate.id: round(run.outcomes(candidate).mean, 9) for candidate in beam}
         ranked = sorted(beam, key=lambda candidate: (-means[candidate.id], candidate.id))
         yield from Recommend(tuple(ranked), "mean", tuple(means[candidate.id] for candidate in ranked))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from promptopt.evaluation import Evaluation
+from promptopt.evaluation import Evaluation, gather
 
 
 @dataclass
@@ -15,9 +15,7 @@ class Evidence:
 
     def add(self, evaluations: Iterable[Evaluation]) -> None:
         """Take in evaluations; a pair that was seen before counts once, as it does in the study."""
-        for evaluation in evaluations:
-            before = self.seen.get(evaluation.prompt_id)
-            self.seen[evaluation.prompt_id] = before + evaluation if before else evaluation
+        gather(self.seen, evaluations)
 
     @property
     def left(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from promptopt.ask import Evaluate, Search
-from promptopt.evaluation import Evaluation, paired
+from promptopt.evaluation import Evaluation, gather, paired
 from promptopt.example import Example
 from promptopt.prompt import Candidate
 from promptopt.selection import Drop, Ranking, race
@@ -80,6 +80,4 @@ class Scoreboard:
     def _add(self, candidates: Iterable[Candidate], evaluations: Iterable[Evaluation]) -> None:
         for candidate in candidates:
             self.candidates.setdefault(candidate.id, candidate)
-        for evaluation in evaluations:
-            before = self.seen.get(evaluation.prompt_id)
-            self.seen[evaluation.prompt_id] = before + evaluation if before else evaluation
+        gather(self.seen, evaluations)

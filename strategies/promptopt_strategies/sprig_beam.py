@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from promptopt.ask import Effect, Evaluate, Recommend, Search, together
-from promptopt.evaluation import Evaluation
+from promptopt.evaluation import Evaluation, gather
 from promptopt.example import Example, by_task, in_turn
 from promptopt.ids import content_hash
 from promptopt.selection import Drop, race
@@ -224,8 +224,7 @@ class SprigBeam:
         alive, scores, seen, block = list(pool), dict[str, Evaluation](), 0, self._block(run.context)
         while seen < len(rows) and len(alive) * len(fresh := rows[seen : seen + block]) <= share:
             answer = yield from Evaluate([child.candidate for child in alive], fresh, "step")
-            for found in answer.evaluations:
-                scores[found.prompt_id] = scores.get(found.prompt_id, Evaluation(found.prompt_id, ())) + found
+            gather(scores, answer.evaluations)
             share, seen, block = share - len(alive) * len(fresh), seen + len(fresh), 2 * block
             ranked = sorted(alive, key=lambda child: _place(scores[child.id]))
             alive = ranked[: max(self.beam, len(alive) // 2)]
