@@ -6,7 +6,7 @@ A prompt's id is a hash of its content, so the same text found twice is one prom
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from promptopt.example import Example
 from promptopt.ids import content_hash
@@ -146,9 +146,20 @@ class Candidate:
         return self.prompt.id
 
 
-def distinct(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+class Identified(Protocol):
+    """A candidate, or whatever else bears the id of its prompt."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+
+
+T = TypeVar("T", bound=Identified)
+
+
+def distinct(candidates: Iterable[T]) -> tuple[T, ...]:
     """Return the candidates with each prompt once, in the order of its first coming."""
-    first: dict[str, Candidate] = {}
+    first: dict[str, T] = {}
     for candidate in candidates:
         first.setdefault(candidate.id, candidate)
     return tuple(first.values())

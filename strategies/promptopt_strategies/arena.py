@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from promptopt.ask import Compare, Embed, Evaluate, Recommend, Search
 from promptopt.duel import Duel, Preference
 from promptopt.example import Example
-from promptopt.prompt import Candidate, Prompt
+from promptopt.prompt import Candidate, Prompt, distinct
 from promptopt.ranking import Outlook, Strengths, fit_strengths, look_out
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate
@@ -284,7 +284,7 @@ def open_arena(context: Context, settings: ArenaSettings, *, features: bool) -> 
         One Recommend of the first seed; Write, where the optimizer model makes prompts; Evaluate of those that a guard
         refuses; Embed, for features.
     """
-    seeds = list({seed.id: Candidate(seed) for seed in context.seeds}.values())
+    seeds = list(distinct(map(Candidate, context.seeds)))
     yield Recommend((seeds[0],), "rank")
     proposer = Proposer.of(context, settings.source)
     arena = Arena(context, settings, proposer, seeds, context.evaluations, list(range(len(seeds))))

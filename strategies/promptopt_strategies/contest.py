@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from promptopt.ask import Recommend, Search
 from promptopt.example import Example, by_hash
-from promptopt.prompt import Candidate
+from promptopt.prompt import Candidate, distinct
 from promptopt.selection import Drop
 from promptopt.strategy import Context
 from promptopt_strategies.breeder import Breeder
-from promptopt_strategies.scoreboard import Scoreboard
+from promptopt_strategies.scoreboard import Scoreboard, common_rows
 
 
 @dataclass
@@ -45,8 +45,8 @@ class Contest:
 
     def crown(self, *best: Candidate) -> Recommend:
         """Make these the elite, with who was there before, and say what would be returned now."""
-        self.elite = list({c.id: c for c in (*best, *self.elite)}.values())[:2]
-        ranking = tuple({c.id: c for c in (*self.elite[:1], *self.board.best())}.values())
+        self.elite = list(distinct([*best, *self.elite])[:2])
+        ranking = distinct([*self.elite[:1], *self.board.best()])
         effects = self.breeder.effects(ranking[0])
         return Recommend(ranking, "mean", tuple(map(self.board.mean, ranking)), effects=effects)
 
@@ -71,8 +71,7 @@ class Contest:
 
     def final(self, entrants: Sequence[Candidate], block: int) -> Search[None]:
         """Race all of these on the common rows; the first two are the elite."""
-        different = list({c.id: c for c in entrants}.values())
-        ranking = yield from self.board.race(different, self.rows, block, Drop())
+        ranking = yield from self.board.race(distinct(entrants), self.rows, block, Drop())
         yield self.crown(*ranking.candidates[:2])
 
     def _course(self, champion: Candidate, n_rows: int) -> list[Example]:
@@ -84,6 +83,4 @@ class Contest:
 
 def open_contest(context: Context, breeder: Breeder) -> Contest:
     """Return the contest of a search that begins."""
-    return Contest(
-        context, Scoreboard(context.evaluations), breeder, tuple(by_hash(context.search, f"rows {context.seed}"))
-    )
+    return Contest(context, Scoreboard(context.evaluations), breeder, tuple(common_rows(context)))

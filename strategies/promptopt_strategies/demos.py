@@ -24,7 +24,7 @@ from promptopt.selection import Drop
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.operators import in_turn
-from promptopt_strategies.scoreboard import Scoreboard
+from promptopt_strategies.scoreboard import Scoreboard, common_rows
 from promptopt_strategies.space import Genome, Space
 
 DROP, NEVER = Drop(), Drop(z=math.inf)
@@ -137,7 +137,7 @@ class Demos:
         """Look, bootstrap, and race sets until the plan is used or nothing new turns up."""
         only = tuple(part for part in context.editable if part == "demos")
         space = Space.of(replace(context, editable=only), max_demos=self.most)
-        run = _Run(context, by_hash(context.search, f"rows {context.seed}"), Scoreboard(context.evaluations), space)
+        run = _Run(context, common_rows(context), Scoreboard(context.evaluations), space)
         labelled = in_turn(space, context.rng("teacher"))[: self.teacher]
         teacher = run.candidate(labelled, "labelled")
         entrants = distinct([*map(Candidate, context.seeds), run.candidate([], "bare"), teacher])

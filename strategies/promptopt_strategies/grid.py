@@ -17,13 +17,12 @@ from itertools import product
 from typing import Any, ClassVar
 
 from promptopt.ask import Effect, Recommend, Search
-from promptopt.example import by_hash
-from promptopt.prompt import Candidate, Prompt
+from promptopt.prompt import Candidate, Prompt, distinct
 from promptopt.selection import Drop
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.statistics import Z_95
 from promptopt.strategy import Context, Estimate, Need
-from promptopt_strategies.scoreboard import Scoreboard
+from promptopt_strategies.scoreboard import Scoreboard, common_rows
 from promptopt_strategies.space import is_inline
 
 Cell = tuple[str, ...]  # one text a factor; the empty one for its absence
@@ -73,7 +72,7 @@ class Grid:
 
     def search(self, context: Context) -> Search[None]:
         """Score the grid on more and more rows, then race the best of it."""
-        rows, board = by_hash(context.search, f"rows {context.seed}"), Scoreboard(context.evaluations)
+        rows, board = common_rows(context), Scoreboard(context.evaluations)
         cells = cells_of(context)
         grid = {cell: _candidate(context, cell) for cell in cells[: context.evaluations]}
         reach = max(1, int((1 - self.final) * context.evaluations) // len(grid))
@@ -85,7 +84,7 @@ class Grid:
         if self.final and board.remaining >= self.block:
             entrants = [*map(Candidate, context.seeds), *order[: self.finalists]]
             ranking = yield from board.race(entrants, rows, self.block, Drop())
-            best = tuple({c.id: c for c in (*ranking.candidates, *order)}.values())
+            best = distinct([*ranking.candidates, *order])
             yield Recommend(best, "rank", tuple(map(board.mean, best)), effects=effects)
 
 

@@ -45,7 +45,7 @@ from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.objective import Objective
 from promptopt_strategies.phrase_edits import PART, Editor, Phrasing, library_of
-from promptopt_strategies.scoreboard import PRIOR_ROWS, Scoreboard
+from promptopt_strategies.scoreboard import PRIOR_ROWS, Scoreboard, common_rows
 
 RECOMMENDED = 5
 BEHIND = 1.0  # a neighbour so many points of score behind leaves a race
@@ -325,7 +325,7 @@ def open_walk(settings: Plum, context: Context) -> Search[Walk]:
         settings.paraphrases,
     )
     seeds = {seed.id: editor.open(seed) for seed in context.seeds}
-    rows = by_hash(context.search, f"rows {context.seed}")[: settings.fitted_rows(context)]
+    rows = common_rows(context)[: settings.fitted_rows(context)]
     board, objective = Scoreboard(context.evaluations), Objective.of(context, settings.entropy)
     walk = Walk(settings, context, editor, objective, rows, board, seeds, incumbent=seeds[context.seeds[0].id])
     yield from walk.open()

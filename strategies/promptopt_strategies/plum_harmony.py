@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from promptopt.ask import Search
+from promptopt.prompt import distinct
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context
 from promptopt_strategies.phrase_edits import TRIES, Draft, Phrasing, united
@@ -63,7 +64,7 @@ class PlumHarmony(Plum):
         while walk.goes_on():
             harmonies = yield from self._improvise(walk, memory)
             scored = yield from walk.score(harmonies)
-            memory = walk.order({p.id: p for p in (*memory, *scored)}.values())[: self.memory]
+            memory = walk.order(distinct([*memory, *scored]))[: self.memory]
             improved = walk.gain(memory[0], walk.incumbent) > 0
             yield from walk.settle(memory[0] if improved else None, improved=improved)
         yield from walk.close()

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from promptopt.ask import Recommend, Search
-from promptopt.example import by_hash
 from promptopt.prompt import Candidate
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.breeder import Breeder
-from promptopt_strategies.scoreboard import Scoreboard
+from promptopt_strategies.scoreboard import Scoreboard, common_rows
 from promptopt_strategies.space import Space
 
 
@@ -51,7 +50,7 @@ class RandomSearch:
 
     def search(self, context: Context) -> Search[None]:
         """Score the seeds, then random prompts, as long as the plan reaches."""
-        rows = by_hash(context.search, f"rows {context.seed}")[: self.rows]
+        rows = common_rows(context)[: self.rows]
         board, breeder, rng = Scoreboard(context.evaluations), Breeder(Space.of(context)), context.rng("random")
         candidates = [Candidate(seed) for seed in context.seeds]
         while candidates and (board.remaining >= len(rows) or not board.seen):

@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 
 from promptopt.ask import Evaluate, Search
 from promptopt.evaluation import Evaluation, gather, paired
-from promptopt.example import Example
+from promptopt.example import Example, by_hash
 from promptopt.prompt import Candidate
 from promptopt.selection import Drop, Ranking, race
+from promptopt.strategy import Context
 
 PRIOR_ROWS = 4.0
+
+
+def common_rows(context: Context) -> list[Example]:
+    """Return the rows to search on, shuffled: the order in which all candidates see them."""
+    return by_hash(context.search, f"rows {context.seed}")
 
 
 @dataclass

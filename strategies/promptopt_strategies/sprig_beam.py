@@ -14,6 +14,7 @@ from promptopt.ask import Effect, Evaluate, Recommend, Search, together
 from promptopt.evaluation import Evaluation, gather
 from promptopt.example import Example, by_task, in_turn
 from promptopt.ids import content_hash
+from promptopt.prompt import distinct
 from promptopt.selection import Drop, race
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
@@ -143,7 +144,7 @@ class SprigBeam:
 
     def search(self, context: Context) -> Search[None]:
         """Edit the beam, score the pool, keep the best, and again."""
-        seeds = tuple({child.id: child for child in map(_seed, seed_assemblies(context))}.values())
+        seeds = distinct(map(_seed, seed_assemblies(context)))
         corpus = load_corpus(self.kinds, risky=self.risky)
         run = _Run(context, corpus, seeds, Evidence(context.evaluations), Scores(corpus))
         beam: Sequence[Child] = seeds
@@ -184,7 +185,7 @@ class SprigBeam:
         drawn = rng.sample(others, min(len(others), n_others))
         for _ in range(size - len(drawn)):
             drawn += self._addition(run, beam, rng, {child.id for child in drawn} | pool.keys())
-        return list({child.id: child for child in (*pool.values(), *drawn)}.values())
+        return list(distinct([*pool.values(), *drawn]))
 
     def _addition(self, run: _Run, beam: Sequence[Child], rng: Random, known: Set[str]) -> list[Child]:
         """Return the addition that is best by one draw from what the ranker knows (Thompson sampling), if any is new.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from promptopt.ask import Evaluate, Evaluated, Recommend, Search, together
 from promptopt.evaluation import Evaluation
 from promptopt.example import Example, by_hash, by_task, in_turn
-from promptopt.prompt import Candidate
+from promptopt.prompt import Candidate, distinct
 from promptopt.selection import Drop, race
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.statistics import rank_correlation
@@ -255,7 +255,7 @@ class SprigGA:
             share = (run.evidence.left - run.context.evaluations // 5) // self._rows(run)
             total = max(0, share // (self._generations(run.context) - generation + 1))
             best, others = total - total // 3, total // 3
-        ranked = run.by_prediction(list({m.id: m for m in (*survivors, *children)}.values()))
+        ranked = run.by_prediction(distinct([*survivors, *children]))
         # As coded, the best of the survivors; where the plan decides, children may be among them.
         top = (ranked if self.fit_to_plan else list(survivors))[:best]
         rest = [member for member in ranked if member.id not in {one.id for one in top}]
@@ -265,7 +265,7 @@ class SprigGA:
     def _score(self, run: _Run, members: Sequence[Individual], batch: str) -> Search[None]:
         """Score individuals for real, as many as the plan can pay, and teach the ranker."""
         rows = self._questions(run, batch)
-        members = list({member.id: member for member in members}.values())[: run.evidence.left // max(1, len(rows))]
+        members = distinct(members)[: run.evidence.left // max(1, len(rows))]
         if not members or not rows:
             return
         note = {"batch": batch, "ranker": run.correlation}
@@ -295,7 +295,7 @@ class SprigGA:
 
     def _validate(self, run: _Run, seeds: Sequence[Individual]) -> Search[None]:
         """Compare the best by true scores, and the seeds, on questions that nobody has been scored on."""
-        finalists = list({m.id: m for m in (*seeds, *run.by_truth(self._trust)[: self.finalists])}.values())
+        finalists = distinct([*seeds, *run.by_truth(self._trust)[: self.finalists]])
         rows = run.validation or in_turn(list(run.questions.values()))
         candidates = [_candidate(member) for member in finalists]
         if self.fit_to_plan:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from promptopt.ask import Recommend, Search
 from promptopt.errors import ConfigError
-from promptopt.example import by_hash
-from promptopt.prompt import Candidate
+from promptopt.prompt import Candidate, distinct
 from promptopt.selection import Drop
 from promptopt.settings import require_at_least, require_at_most
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.operators import random_demos
-from promptopt_strategies.scoreboard import Scoreboard
+from promptopt_strategies.scoreboard import Scoreboard, common_rows
 from promptopt_strategies.space import Genome, Space
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class TPE:
     def search(self, context: Context) -> Search[None]:
         """Ask the sampler, score what it suggests and tell it, until the reserve is left; then race the best."""
         space, board = Space.of(context), Scoreboard(context.evaluations)
-        rows = by_hash(context.search, f"rows {context.seed}")
+        rows = common_rows(context)
         study, options = _study(self, context.rng("tpe")), _options(self, context, space)
         distributions = _distributions(options)
         study.enqueue_trial(dict.fromkeys(options, 0))
@@ -106,7 +105,7 @@ class TPE:
             idle = idle + 1 if board.remaining == left else 0
         seeds = [Candidate(seed) for seed in context.seeds]
         ranking = yield from board.race([*seeds, *board.best()[: self.finalists]], rows, self.block, Drop())
-        best = tuple({c.id: c for c in (*ranking.candidates, *board.best())}.values())
+        best = distinct([*ranking.candidates, *board.best()])
         yield Recommend(best, "rank", tuple(map(board.mean, best)))
 
 
