@@ -46,9 +46,9 @@ from promptopt.selection import Ranking
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Estimate, Need
 from promptopt_strategies.evidence import Evidence
-from promptopt_strategies.gradient import Author, Draft, Error
+from promptopt_strategies.gradient import Author, Draft
 from promptopt_strategies.selectors import SELECTORS, Selector, Terms
-from promptopt_strategies.writing import clip, read_part, write_part
+from promptopt_strategies.writing import Error, clip, errors_of, read_part, write_part
 
 PART = "instruction"
 FILTER_ERRORS = 16  # errors of the parent that the error filter scores children on
@@ -245,7 +245,7 @@ class APO:
         found = [evaluation for answer in answers for evaluation in answer.evaluations]
         run.evidence.add(found)
         known |= {evaluation.prompt_id: evaluation for evaluation in found}
-        return [_errors_of(known.get(parent.id), run.context) for parent in beam]
+        return [errors_of(known.get(parent.id, Evaluation(parent.id, ())), run.context.search) for parent in beam]
 
     def _breed(self, run: Run, parent: Candidate, errors: list[Error], cap: int) -> Search[list[Candidate]]:
         """Return at most ``cap`` children of one parent."""
@@ -317,13 +317,6 @@ class APO:
             return self.successors
         pool = min(self.selector_budget, run.left) // self.pulls_per_candidate
         return max(1, min(self.successors, (pool - len(beam)) // len(beam)))
-
-
-def _errors_of(evaluation: Evaluation | None, context: Context) -> list[Error]:
-    """Return what was scored and not fully right; a failed call says nothing about the prompt."""
-    examples = {example.id: example for example in context.search}
-    outcomes = evaluation.outcomes if evaluation else ()
-    return [(examples[o.example_id], o) for o in outcomes if o.score is not None and o.score < 1]
 
 
 def _children(run: Run, parent: Candidate, drafts: Iterable[Draft]) -> list[Candidate]:

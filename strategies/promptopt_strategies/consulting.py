@@ -3,17 +3,22 @@
 from collections.abc import Iterable, Sequence
 
 from promptopt.ask import Search
-from promptopt.evaluation import Evaluation, Outcome
-from promptopt.example import Example
+from promptopt.evaluation import Evaluation
 from promptopt.prompt import Prompt
 from promptopt.strategy import Context
 from promptopt_strategies.components import literal
-from promptopt_strategies.writing import ask_writer, count_of, parse_tagged, read_part, render_template, show_error
+from promptopt_strategies.writing import (
+    ask_writer,
+    count_of,
+    errors_of,
+    parse_tagged,
+    read_part,
+    render_template,
+    show_error,
+)
 
 SHOWN_ERRORS = 4
 MOST_CHARACTERS = 240
-
-Error = tuple[Example, Outcome]
 
 
 def ask_sentences(context: Context, prompt: Prompt, evaluation: Evaluation, n: int) -> Search[tuple[str, ...]]:
@@ -22,7 +27,7 @@ def ask_sentences(context: Context, prompt: Prompt, evaluation: Evaluation, n: i
     Asks:
         One Write; none where nothing was wrong.
     """
-    errors = _errors(context.search, evaluation)[:SHOWN_ERRORS]
+    errors = errors_of(evaluation, context.search)[:SHOWN_ERRORS]
     if not errors:
         return ()
     shown = "\n\n".join(show_error(number, *error) for number, error in enumerate(errors, 1))
@@ -31,11 +36,6 @@ def ask_sentences(context: Context, prompt: Prompt, evaluation: Evaluation, n: i
     written = yield from ask_writer(meta, "sentence")
     found = [sentence for reply in written.texts for sentence in parse_tagged(reply, "sentence")]
     return _usable(found, context.fields)[:n]
-
-
-def _errors(rows: Sequence[Example], evaluation: Evaluation) -> list[Error]:
-    examples = {example.id: example for example in rows}
-    return [(examples[o.example_id], o) for o in evaluation.outcomes if o.score is not None and o.score < 1]
 
 
 def _usable(found: Iterable[str], fields: Sequence[str]) -> tuple[str, ...]:

@@ -9,11 +9,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from promptopt.ask import Search, together
-from promptopt.evaluation import Outcome
-from promptopt.example import Example
-from promptopt_strategies.writing import ask_writer, count_of, parse_tagged, render_template, show_error
-
-Error = tuple[Example, Outcome]
+from promptopt_strategies.writing import Error, ask_writer, count_of, parse_tagged, render_template, show_error
 
 
 class Draft(NamedTuple):

@@ -10,7 +10,7 @@ from promptopt.prompt import Candidate
 from promptopt.strategy import Context
 from promptopt_strategies.breeder import Breeder
 from promptopt_strategies.space import Space
-from promptopt_strategies.writing import ask_writer, clip, parse_tagged, read_part, render_template, write_part
+from promptopt_strategies.writing import ask_writer, clip, read_part, read_prompt, render_template, write_part
 
 PART = "instruction"
 TRIES = 3  # of the optimizer model, before a pool stays smaller than wanted
@@ -95,7 +95,7 @@ class Proposer:
 
     def _read(self, reply: str, operator: str, parents: Sequence[str]) -> Candidate | None:
         """Return the prompt that a reply holds; None if it holds none or one that was there before."""
-        text = next(iter(parse_tagged(reply, "prompt")), reply.strip() if "<" not in reply else "")
+        text = read_prompt(reply)
         if not text:
             return None
         seed = self.context.seeds[0]

@@ -36,8 +36,8 @@ from promptopt_strategies.writing import (
     SHOWN_CHARACTERS,
     ask_writer,
     clip,
-    parse_tagged,
     read_part,
+    read_prompt,
     render_template,
     write_part,
 )
@@ -192,7 +192,7 @@ class _Writer:
         return self._read(incumbent, next(iter(answer.texts), ""))
 
     def _read(self, incumbent: Candidate, reply: str) -> Candidate | None:
-        text = next(iter(parse_tagged(reply, "prompt")), reply.strip() if "<" not in reply else "")
+        text = read_prompt(reply)
         if not text:
             return None
         return Candidate(write_part(incumbent.prompt, PART, text, self.context.fields), (incumbent.id,), "rewrite")

@@ -9,10 +9,12 @@ from functools import lru_cache
 from importlib.resources import files
 
 from promptopt.ask import Write
-from promptopt.evaluation import Outcome
+from promptopt.evaluation import Evaluation, Outcome
 from promptopt.example import Example
 from promptopt.layout import Message, Slot, split_slots, unknown_slots
 from promptopt.prompt import Prompt
+
+Error = tuple[Example, Outcome]
 
 SHOWN_CHARACTERS = 1_500  # of each text of an error, so that one long document does not crowd out the others
 
@@ -34,6 +36,11 @@ def parse_tagged(text: str, tag: str) -> tuple[str, ...]:
     """Return what stands between ``<tag>`` and ``</tag>``, trimmed, left to right; an unclosed tag is dropped."""
     spans = re.findall(rf"<{tag}>((?:(?!<{tag}>).)*?)</{tag}>", text, re.DOTALL | re.IGNORECASE)
     return tuple(span.strip() for span in spans)
+
+
+def read_prompt(reply: str) -> str:
+    """Return the prompt that a reply holds: what stands in its tags, or all of it where it has none; else nothing."""
+    return next(iter(parse_tagged(reply, "prompt")), reply.strip() if "<" not in reply else "")
 
 
 def ask_writer(text: str, purpose: str, *, n: int = 1, temperature: float = 1.0, max_tokens: int = 1024) -> Write:
@@ -59,6 +66,12 @@ def write_part(prompt: Prompt, part: str, text: str, fields: Sequence[str]) -> P
     lost = [name for name in fields if name not in strangers and name not in _slots(text, fields)]
     escaped = re.sub("(" + _braced(strangers) + ")", r"{\1}", text)
     return prompt.replace(**{part: "\n\n".join([escaped, *("{" + name + "}" for name in lost)])})
+
+
+def errors_of(evaluation: Evaluation, rows: Sequence[Example]) -> list[Error]:
+    """Return what was scored and not fully right; a failed call says nothing about the prompt."""
+    examples = {example.id: example for example in rows}
+    return [(examples[o.example_id], o) for o in evaluation.outcomes if o.score is not None and o.score < 1]
 
 
 def show_error(number: int, example: Example, outcome: Outcome) -> str:
