@@ -13,6 +13,8 @@ from promptopt.duel import Preference
 from promptopt.statistics import rank_correlation
 from promptopt.votes import judge_weight
 
+Subject = tuple[str, str, str]  # of a preference
+
 LEAST_SHARED = 10  # duels that a judge and people have both decided, before their agreement means anything
 LEAST_KAPPA = 0.2  # "slight" ends here on the usual scale (Landis and Koch 1977)
 
@@ -157,13 +159,13 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> float:
     return (observed - expected) / (1 - expected) if expected < 1 else 0.0
 
 
-def _audit_judge(judge: str, preferences: Sequence[Preference], people: Mapping[str, str]) -> JudgeAudit:
+def _audit_judge(judge: str, preferences: Sequence[Preference], people: Mapping[Subject, str]) -> JudgeAudit:
     mine = [p for p in preferences if p.labeller == judge]
     orders = [tuple(p.detail["orders"]) for p in mine if "skip" not in p.detail.get("orders", ("skip",))]
     readings = [side for one, two in orders for side in (one == "left", two == "right") if "tie" not in (one, two)]
     decided = [p for p in mine if p.winner_id and len(set(p.detail.get("lengths", ()))) == 2]
     longer = [(p.verdict == "left") == (p.detail["lengths"][0] > p.detail["lengths"][1]) for p in decided]
-    pairs = [(_said(p), people[_place(p)]) for p in mine if p.verdict != "skip" and _place(p) in people]
+    pairs = [(_said(p), people[p.subject]) for p in mine if p.verdict != "skip" and p.subject in people]
     return JudgeAudit(
         judge=judge,
         n=len(mine),
@@ -180,9 +182,9 @@ def _audit_judge(judge: str, preferences: Sequence[Preference], people: Mapping[
 
 def _audit_person(name: str, given: Sequence[Preference]) -> PersonAudit:
     mine = [p for p in given if p.labeller == name and not p.catch and p.verdict != "skip"]
-    first = {_place(p): _said(p) for p in mine}
-    again = [_said(p) == first[_place(p)] for p in given if p.labeller == name and p.catch and _place(p) in first]
-    others = [p for p in given if p.labeller != name and not p.catch and p.verdict != "skip" and _place(p) in first]
+    first = {p.subject: _said(p) for p in mine}
+    again = [_said(p) == first[p.subject] for p in given if p.labeller == name and p.catch and p.subject in first]
+    others = [p for p in given if p.labeller != name and not p.catch and p.verdict != "skip" and p.subject in first]
     decided = [p for p in mine if p.winner_id and p.shown_first]
     return PersonAudit(
         labeller=name,
@@ -191,27 +193,23 @@ def _audit_person(name: str, given: Sequence[Preference]) -> PersonAudit:
         repeats=len(again),
         consistency=_share(again),
         shared=len(others),
-        agreement=_share([_said(p) == first[_place(p)] for p in others]),
+        agreement=_share([_said(p) == first[p.subject] for p in others]),
     )
 
 
-def _majorities(preferences: Iterable[Preference]) -> dict[str, str]:
+def _majorities(preferences: Iterable[Preference]) -> dict[Subject, str]:
     """Return what most people said of each duel; where they are divided, a tie."""
-    said: dict[str, Counter[str]] = {}
+    said: dict[Subject, Counter[str]] = {}
     for preference in preferences:
         if preference.verdict != "skip":
-            said.setdefault(_place(preference), Counter())[_said(preference)] += 1
-    most = {place: counts.most_common(2) for place, counts in said.items()}
-    return {place: "tie" if len(m) > 1 and m[0][1] == m[1][1] else m[0][0] for place, m in most.items()}
+            said.setdefault(preference.subject, Counter())[_said(preference)] += 1
+    most = {subject: counts.most_common(2) for subject, counts in said.items()}
+    return {subject: "tie" if len(m) > 1 and m[0][1] == m[1][1] else m[0][0] for subject, m in most.items()}
 
 
 def _said(preference: Preference) -> str:
     """Return the winner's id, or that there is none: the same whatever side it stood on."""
     return preference.winner_id or "tie"
-
-
-def _place(preference: Preference) -> str:
-    return " ".join([*sorted((preference.left_id, preference.right_id)), preference.example_id])
 
 
 def _share(values: Sequence[bool]) -> float | None:

@@ -63,6 +63,12 @@ class Preference:
         return {"left": self.left_id, "right": self.right_id}.get(self.verdict)
 
     @property
+    def subject(self) -> tuple[str, str, str]:
+        """What it is about, whatever the sides: the ids of both prompts and of the example."""
+        first, second = sorted((self.left_id, self.right_id))
+        return first, second, self.example_id
+
+    @property
     def is_evidence(self) -> bool:
         """Whether it says something of which prompt is better that no other preference says."""
         return self.verdict != "skip" and self.source != "outputs" and not self.catch

@@ -57,20 +57,15 @@ def judge_weight(preferences: Sequence[Preference], judge: str) -> float:
     people: dict[tuple[str, str, str], Counter[str]] = {}
     for preference in preferences:
         if preference.source == "human" and preference.is_evidence and preference.winner_id:
-            people.setdefault(_place(preference), Counter())[preference.winner_id] += 1
+            people.setdefault(preference.subject, Counter())[preference.winner_id] += 1
     if not people:
         return 1.0
     agreed = shared = 0.0
     for preference in preferences:
-        if preference.labeller == judge and preference.winner_id and (said := people.get(_place(preference))):
+        if preference.labeller == judge and preference.winner_id and (said := people.get(preference.subject)):
             shared += said.total()
             agreed += said[preference.winner_id]
     return max(0.0, 2.0 * (agreed + PRIOR_AGREED) / (shared + PRIOR_SHARED) - 1.0)
-
-
-def _place(preference: Preference) -> tuple[str, str, str]:
-    first, second = sorted((preference.left_id, preference.right_id))
-    return first, second, preference.example_id
 
 
 @dataclass(frozen=True)
