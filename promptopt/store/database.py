@@ -5,7 +5,7 @@ Threads take turns; processes read while one of them writes.
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import Connection
 
 from promptopt.errors import StoreError
+from promptopt.ids import plain
 from promptopt.store import dialect, migrations
 
 _AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -106,14 +107,14 @@ def to_json(value: Any) -> str:
         TypeError: Something is not plain data.
     """
     try:
-        written = orjson.dumps(value, default=_plain, option=_AS_JSON)
+        written = orjson.dumps(value, default=plain, option=_AS_JSON)
     except TypeError:  # what it cannot write the standard library may, or says why not
         return _written_by_the_library(value)
     return _written_by_the_library(value) if b"null" in written else written.decode()  # which might have been NaN
 
 
 def _written_by_the_library(value: Any) -> str:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=plain)
     # Models do write lone surrogates, and ids are hashes, so they must come back as they were: escaped.
     return text if _is_utf8(text) else json.dumps(json.loads(text), separators=(",", ":"))
 
@@ -141,14 +142,6 @@ def from_text(value: str | bytes) -> str:
 def now() -> str:
     """Return the time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, frozenset | set):
-        return sorted(value)
-    raise TypeError(f"{type(value).__name__} is not plain data")
 
 
 def _is_utf8(text: str) -> bool:
