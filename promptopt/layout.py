@@ -228,9 +228,14 @@ def unknown_slots(text: str, names: Iterable[str]) -> list[str]:
     return [name for _, name in _SLOT.findall(text) if name and name not in known]
 
 
+def slots_of(text: str, names: Iterable[str]) -> list[str]:
+    """Return the names of a text's slots, in order; one that stands twice is named twice."""
+    return [segment.name for segment in split_slots(text, names) if isinstance(segment, Slot)]
+
+
 def has_slots(text: str, names: Iterable[str]) -> bool:
     """Say whether a text has a slot of one of these names."""
-    return any(isinstance(segment, Slot) for segment in split_slots(text, names))
+    return bool(slots_of(text, names))
 
 
 def escape(text: str, names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from promptopt.ask import Evaluate, Search
 from promptopt.evaluation import Evaluation
 from promptopt.example import Dataset, Example, by_hash
-from promptopt.layout import Slot, split_slots
+from promptopt.layout import slots_of
 from promptopt.objective import AS_SCORED, Objective
 from promptopt.prompt import Candidate
 from promptopt.task import Task
@@ -83,8 +83,7 @@ def baselines(task: Task) -> dict[str, Candidate]:
 
 def _slots_alone(text: str, fields: Iterable[str]) -> str:
     """Return what is left of an instruction without its words: the fields that it shows, a line each."""
-    shown = [segment.name for segment in split_slots(text, fields) if isinstance(segment, Slot)]
-    return "\n".join("{" + name + "}" for name in dict.fromkeys(shown))
+    return "\n".join("{" + name + "}" for name in dict.fromkeys(slots_of(text, fields)))
 
 
 def prove(entrants: Mapping[str, Candidate], task: Task, objective: Objective = AS_SCORED) -> Search[Proof]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from promptopt.ask import Search
-from promptopt.layout import Slot, has_slots, split_slots
+from promptopt.layout import has_slots, slots_of
 from promptopt.phrase import Level, join
 from promptopt.prompt import Candidate, Prompt
 from promptopt.strategy import Context
@@ -109,9 +109,9 @@ class Editor:
 
         None if it has no letter left, if it lost or doubled a place for an input, or if it is one of its parents.
         """
-        seed, text = parents[0].candidate.prompt, join(draft.phrases).strip()
+        seed, text, fields = parents[0].candidate.prompt, join(draft.phrases).strip(), self.context.fields
         prompt = seed.replace(**{PART: text})
-        kept = _slots(text, self.context) == _slots(seed.instruction, self.context)
+        kept = sorted(slots_of(text, fields)) == sorted(slots_of(seed.instruction, fields))
         if not kept or not _has_letter(text) or prompt.id in {parent.id for parent in parents}:
             return None
         ids = tuple(dict.fromkeys(parent.id for parent in parents))
@@ -219,10 +219,6 @@ def library_of(context: Context) -> tuple[str, ...]:
 
 def _has_letter(text: str) -> bool:
     return any(map(str.isalpha, text))
-
-
-def _slots(text: str, context: Context) -> list[str]:
-    return sorted(segment.name for segment in split_slots(text, context.fields) if isinstance(segment, Slot))
 
 
 def _without(items: Sequence[str], at: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from promptopt.ask import Write
 from promptopt.evaluation import Evaluation, Outcome
 from promptopt.example import Example
-from promptopt.layout import Message, Slot, split_slots, unknown_slots
+from promptopt.layout import Message, Slot, slots_of, split_slots, unknown_slots
 from promptopt.prompt import Prompt
 
 Error = tuple[Example, Outcome]
@@ -63,7 +63,7 @@ def write_part(prompt: Prompt, part: str, text: str, fields: Sequence[str]) -> P
     """
     old = _raw(prompt, part)
     strangers = _strangers(old, fields)
-    lost = [name for name in fields if name not in strangers and name not in _slots(text, fields)]
+    lost = [name for name in fields if name not in strangers and name not in slots_of(text, fields)]
     escaped = re.sub("(" + _braced(strangers) + ")", r"{\1}", text)
     return prompt.replace(**{part: "\n\n".join([escaped, *("{" + name + "}" for name in lost)])})
 
@@ -104,13 +104,9 @@ def _raw(prompt: Prompt, part: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _slots(text: str, fields: Sequence[str]) -> set[str]:
-    return {segment.name for segment in split_slots(text, fields) if isinstance(segment, Slot)}
-
-
 def _strangers(text: str, fields: Sequence[str]) -> list[str]:
     """The fields that are not slots of this text."""
-    slots = _slots(text, fields)
+    slots = slots_of(text, fields)
     return [name for name in fields if name not in slots]
 
 
