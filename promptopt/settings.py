@@ -7,12 +7,20 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Literal, Union
+from typing import Any, Literal, Protocol, Union
 
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.strategy import Strategy
 
-_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+class Named(Protocol):
+    """What bears a name that complaints can use, such as a strategy."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
 
 
 def settings_of(strategy: Strategy) -> dict[str, Any]:
@@ -47,7 +55,7 @@ def read_settings(strategy: type[Any], settings: Mapping[str, Any]) -> dict[str,
     return read
 
 
-def require_at_least(strategy: Strategy, low: float, *names: str) -> None:
+def require_at_least(strategy: Named, low: float, *names: str) -> None:
     """Refuse settings below a bound; for a strategy's ``__post_init__``.
 
     Raises:
@@ -59,7 +67,7 @@ def require_at_least(strategy: Strategy, low: float, *names: str) -> None:
             raise ConfigError(f"{strategy.name}: {name} = {value} must be at least {low:g}.")
 
 
-def require_at_most(strategy: Strategy, high: float, *names: str) -> None:
+def require_at_most(strategy: Named, high: float, *names: str) -> None:
     """Refuse settings above a bound; for a strategy's ``__post_init__``.
 
     Raises:
@@ -119,8 +127,8 @@ def _read_tuple(value: Any, arguments: Sequence[Any]) -> tuple[Any, ...]:
 def _read_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in _TRUTH:
-        return _TRUTH[value.lower()]
+    if isinstance(value, str) and value.lower() in TRUTH:
+        return TRUTH[value.lower()]
     raise ValueError(value)
 
 

@@ -14,14 +14,13 @@ from urllib.parse import parse_qsl
 from promptopt.backends.base import Backend
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.example import Example
+from promptopt.settings import TRUTH
 
 if TYPE_CHECKING:
     from promptopt.backends.http import HTTPOptions
     from promptopt.backends.vllm_server import ServerOptions
 
 KINDS = ("embedded", "http", "https", "litellm", "openai", "simulated", "vllm")
-
-_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def open_backend(
@@ -170,7 +169,7 @@ def _read(kind: str, given: Mapping[str, str], defaults: Mapping[str, Any]) -> d
             raise UnknownNameError(f"option of {kind}:", name, defaults)
         wanted = type(defaults[name])
         try:
-            read[name] = _TRUTH[text.lower()] if wanted is bool else wanted(text)
+            read[name] = TRUTH[text.lower()] if wanted is bool else wanted(text)
         except (KeyError, ValueError):
             expected = {bool: "true or false", int: "a whole number", float: "a number"}[wanted]
             raise ConfigError(f"{kind}: {name} = {text!r} must be {expected}.") from None

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from promptopt.ask import Compare, Embed, Evaluate, Recommend, Search
 from promptopt.duel import Duel, Preference
@@ -66,11 +66,13 @@ class ArenaSettings:
     stop_regret: float = 0.05
     least: int = 15
 
+    name: ClassVar[str]
+
     def __post_init__(self) -> None:
-        require_at_least(self, 2, "pool")  # type: ignore[arg-type]  # the subclasses are strategies
-        require_at_least(self, 1, "duels", "quorum", "least")  # type: ignore[arg-type]
-        require_at_least(self, 0, "ahead", "grow_every", "grow_by", "stop_at", "stop_regret")  # type: ignore[arg-type]
-        require_at_most(self, 100_000, "pool", "duels")  # type: ignore[arg-type]
+        require_at_least(self, 2, "pool")
+        require_at_least(self, 1, "duels", "quorum", "least")
+        require_at_least(self, 0, "ahead", "grow_every", "grow_by", "stop_at", "stop_regret")
+        require_at_most(self, 100_000, "pool", "duels")
 
     def estimate(self, context: Context) -> Estimate:
         """Say how much it asks for at most: two answers a duel, and three tries for each prompt that is written."""
