@@ -17,7 +17,8 @@ from promptopt.backends.address import open_backend, read_vllm_options
 from promptopt.backends.base import Request
 from promptopt.docstring import Docstring
 from promptopt.errors import ConfigError, PromptOptError, StrategyError, UnknownNameError
-from promptopt.example import Example
+from promptopt.evaluation import ANSWERED
+from promptopt.example import SPLITS, Example
 from promptopt.layout import Message
 from promptopt.plugins import load_task, ready_task_names
 from promptopt.registry import configure, find_strategy, strategy_names
@@ -101,7 +102,7 @@ def describe_tasks() -> list[dict[str, Any]]:
     described = []
     for name in ready_task_names():
         task = load_task(name)
-        sizes = {split: len(getattr(task.dataset, split)) for split in ("train", "dev", "test")}
+        sizes: dict[str, int] = {split: len(task.dataset.split(split)) for split in SPLITS}
         described.append({"name": name, "metric": task.metric.name, **sizes, "description": task.description})
     return described
 
@@ -237,7 +238,7 @@ def _model(address: str) -> dict[str, str]:
     try:
         request = Request("chat", (question,), max_tokens=4)
         reply = next(arrival for arrival in backend.run([("word", request)]) if arrival is not None)[1]
-        state = "good" if reply.status in ("ok", "truncated") else "wrong"
+        state = "good" if reply.status in ANSWERED else "wrong"
         return {"check": f"model {address}", "state": state, "what": reply.text.strip() or reply.error}
     except PromptOptError as error:
         return {"check": f"model {address}", "state": "wrong", "what": str(error)}

@@ -13,6 +13,7 @@ from promptopt.budget import Usage
 from promptopt.example import Example
 
 Status = Literal["ok", "truncated", "refused", "malformed", "failed"]
+ANSWERED: frozenset[Status] = frozenset({"ok", "truncated"})  # the model wrote something, if not all of it
 
 
 class Outcome(NamedTuple):  # made for every evaluation, and a frozen dataclass takes five times as long

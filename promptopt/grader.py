@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from promptopt.agreement import GradeAudit, audit_grades
 from promptopt.backends.base import Backend, Reply, Request
+from promptopt.evaluation import ANSWERED
 from promptopt.example import Example
 from promptopt.health import SILENT_AFTER, TooManyFailuresError
 from promptopt.ids import canonical_json, content_hash
@@ -150,7 +151,7 @@ class Grader:
         remarks = {place.work.key: row.text for place, row in self._known(works, REMARK).items()}
         places = [Place(work, REMARK) for work in works if work.key not in remarks]
         for place, reply in self._ask(places, lambda _: on_tick(1.0)):
-            text = " ".join(reply.text.split())[:MOST_CHARACTERS] if reply.status in ("ok", "truncated") else ""
+            text = " ".join(reply.text.split())[:MOST_CHARACTERS] if reply.status in ANSWERED else ""
             if text:
                 remarks[place.work.key] = text
             self._keep(place, 0.0 if text else None, text, reply)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection
 
 from promptopt.backends.base import Reply
+from promptopt.evaluation import ANSWERED
 
 LEAST_VALID = 0.9
 SILENT_AFTER = 40
@@ -35,7 +36,7 @@ class Health:
                 one of fifty; or nothing is known and the first 40 calls were all refused or empty.
         """
         self._n += 1
-        is_answer = reply.status in ("ok", "truncated")
+        is_answer = reply.status in ANSWERED
         self._n_silent += not (is_answer and reply.text.strip())
         if self._n_silent == self._n == SILENT_AFTER and not self._n_known:
             said = EMPTY if is_answer else reply.error or reply.text[:80] or address

@@ -13,7 +13,7 @@ from promptopt.ask import Compare, Evaluate, outputs_of
 from promptopt.backends.base import Backend
 from promptopt.budget import Spend
 from promptopt.duel import Duel, Preference, Verdict
-from promptopt.evaluation import Evaluation, Outcome, refused
+from promptopt.evaluation import ANSWERED, Evaluation, Outcome, refused
 from promptopt.evaluator import Evaluator
 from promptopt.guards import Guards
 from promptopt.ids import content_hash
@@ -24,7 +24,6 @@ from promptopt.store.rows import AskRow, DuelRow, Vote
 from promptopt.store.store import Store
 
 POLL_S = 0.1
-USABLE = ("ok", "truncated")
 
 Tick = Callable[[int, int], None]
 
@@ -192,7 +191,7 @@ class Judge:
         plain, open_ = [], []
         for row, duel in zip(rows, ask.duels, strict=True):
             left, right = ((c.id, duel.example.id) for c in (duel.left, duel.right))
-            usable = shown[left].status in USABLE and shown[right].status in USABLE
+            usable = {shown[left].status, shown[right].status} <= ANSWERED
             if self._is_plain(duel, shown):
                 plain.append(Vote(row.id, "the outputs", "tie" if usable else "skip", "outputs"))
             if usable:
@@ -204,7 +203,7 @@ class Judge:
     def _is_plain(self, duel: Duel, shown: Mapping[tuple[str, str], Outcome]) -> bool:
         """Whether nobody has to be asked."""
         left, right = _answers(duel, shown)
-        return left.status not in USABLE or right.status not in USABLE or left.output.strip() == right.output.strip()
+        return not {left.status, right.status} <= ANSWERED or left.output.strip() == right.output.strip()
 
     def _votes_of_metric(self, duels: Mapping[str, Duel], shown: Mapping[tuple[str, str], Outcome]) -> list[Vote]:
         if not self.jury.metric:

@@ -13,6 +13,7 @@ from typing import Any
 from promptopt.backends.base import Backend, Reply, Request
 from promptopt.budget import Usage
 from promptopt.duel import Verdict, swapped
+from promptopt.evaluation import ANSWERED
 from promptopt.example import Example
 from promptopt.layout import Message
 from promptopt.ledger import Ledger
@@ -150,7 +151,7 @@ def _read(reply: Reply) -> Verdict:
 def named_letter(reply: Reply, letters: Sequence[str]) -> str | None:
     """Return the letter that a reply consists of, but for marks around it; None if it says anything else."""
     text = reply.text.strip().strip(".:)(*\"'`").strip()
-    return text if reply.status in ("ok", "truncated") and text in (*letters,) else None
+    return text if reply.status in ANSWERED and text in (*letters,) else None
 
 
 def listed_inputs(example: Example) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from promptopt.backends.base import READINGS_A_CHOICE, Backend, K, Reply, Request
 from promptopt.budget import Budget, Prices, Spend, Usage
 from promptopt.errors import FatalBackendError
+from promptopt.evaluation import ANSWERED
 from promptopt.health import Health
 
 BOUNDED = ("tokens", "usd")  # units of which only the upper bound is known before a call
@@ -178,7 +179,7 @@ class Ledger:
     def _settle(self, request: Request, reply: Reply, address: str) -> Reply:
         """Charge a reply, and return it with what was charged, so that the store keeps that."""
         _, reserved = self._open.pop(id(request))
-        is_untold = self._is_bounded and not reply.usage.tokens and reply.status in ("ok", "truncated")
+        is_untold = self._is_bounded and not reply.usage.tokens and reply.status in ANSWERED
         if reply.lost or is_untold:
             cost = reserved or self._upper_bound(request, address)
         else:

@@ -8,6 +8,7 @@ from contextlib import closing
 
 from promptopt.ask import Write, Written
 from promptopt.backends.base import Backend, Request
+from promptopt.evaluation import ANSWERED
 from promptopt.ids import content_hash
 from promptopt.ledger import Ledger
 from promptopt.store.rows import TextRow
@@ -76,5 +77,5 @@ class Writer:
 
 
 def _written(rows: Mapping[int, TextRow]) -> Written:
-    usable = [row for _, row in sorted(rows.items()) if row.status in ("ok", "truncated")]
+    usable = [row for _, row in sorted(rows.items()) if row.status in ANSWERED]
     return Written(tuple(row.text for row in usable), failed=len(rows) - len(usable))

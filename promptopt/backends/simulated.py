@@ -13,7 +13,7 @@ from promptopt.backends.loop import LoopThread, stream
 from promptopt.backends.scripted import ADVISER, Rewriter, wanted_tag
 from promptopt.budget import Usage
 from promptopt.errors import ConfigError
-from promptopt.evaluation import Status
+from promptopt.evaluation import ANSWERED, Status
 from promptopt.example import Example
 from promptopt.ids import content_hash
 from promptopt.landscape import ADDITIVE, Landscape, locate, uniform
@@ -165,7 +165,7 @@ class SimulatedBackend:
         place = (self._landscape.seed, _digest(request))
         status, attempts, seconds, error = self._fate(place)
         text = ""
-        if status in ("ok", "truncated"):
+        if status in ANSWERED:
             said = self._say(request, place)
             if said is None:
                 status, error = (
