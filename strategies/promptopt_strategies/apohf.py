@@ -28,7 +28,7 @@ from promptopt.ask import Search
 from promptopt.ranking import Strengths, normals
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Need
-from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, open_arena
+from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, highest, open_arena, rival
 from promptopt_strategies.threads import on_one_thread
 from promptopt_strategies.utility_network import Duels, UtilityNetwork, diagonal_bonus, exact_bonus
 
@@ -187,18 +187,13 @@ class APOHF(ArenaSettings):
         return pairs
 
     def _favourite_and_rival(self, arena: Arena, belief: _Belief, waiting: list[Pair]) -> Pair:
-        ids = arena.ids
-        first = max(arena.live, key=lambda k: (round(float(belief.utilities[k]), 9), ids[k]))
+        first = highest(belief.utilities, arena.live, arena.ids)
         met = with_pairs(belief.duels, waiting)
         if self.form == "diagonal":
             unsure = diagonal_bonus(belief.gradients, first, met, nu=self.nu, ridge=self.ridge)
         else:
             unsure = exact_bonus(belief.gram, first, met, nu=self.nu, ridge=self.ridge)
-        hope = belief.utilities + unsure
-        rivals = [k for k in arena.live if k != first]
-        taken = {frozenset(pair) for pair in waiting}
-        free = [k for k in rivals if frozenset((first, k)) not in taken] or rivals
-        return first, max(free, key=lambda k: (round(float(hope[k]), 9), ids[k]))
+        return first, rival(belief.utilities + unsure, first, arena.live, set(map(frozenset, waiting)), arena.ids)
 
 
 def read_duels(arena: Arena, strengths: Strengths) -> Duels:

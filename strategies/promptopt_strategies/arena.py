@@ -5,7 +5,7 @@ The strategies that ask Compare share it: they differ in what they believe and i
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -295,6 +295,18 @@ def open_arena(context: Context, settings: ArenaSettings, *, features: bool) -> 
     if features:
         yield from arena._embed(arena.candidates)
     return arena
+
+
+def highest(values: "Array", places: Iterable[int], ids: Sequence[str]) -> int:
+    """Return the place with the highest value; of nearly equal ones that of the later id."""
+    return max(places, key=lambda place: (round(float(values[place]), 9), ids[place]))
+
+
+def rival(values: "Array", first: int, live: Iterable[int], taken: Set[frozenset[int]], ids: Sequence[str]) -> int:
+    """Return the place with the highest value besides the first, of a pair that is not taken if there is one."""
+    others = [place for place in live if place != first]
+    free = [place for place in others if frozenset((first, place)) not in taken]
+    return highest(values, free or others, ids)
 
 
 def feature_rows(vectors: Sequence[Sequence[float]]) -> "Array":

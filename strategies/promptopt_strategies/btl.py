@@ -15,7 +15,7 @@ from promptopt.ask import Search
 from promptopt.ranking import Strengths
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Need
-from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, open_arena
+from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, highest, open_arena, rival
 from promptopt_strategies.threads import on_one_thread
 
 
@@ -71,14 +71,12 @@ class BTL(ArenaSettings):
         taken = {frozenset(pair) for pair in arena.pending()}
         pairs: list[Pair] = []
         for turn in range(arena.wanted):
-            first = max(arena.live, key=lambda k: (round(float(strengths.utilities[k]), 9), strengths.ids[k]))
+            first = highest(strengths.utilities, arena.live, strengths.ids)
             if self.rule == "thompson":
                 values = strengths.draw(arena.rng("rival", turn))[0]
             else:
                 values = strengths.utilities + self.width * strengths.spreads(first)
-            rivals = [k for k in arena.live if k != first]
-            free = [k for k in rivals if frozenset((first, k)) not in taken] or rivals
-            second = max(free, key=lambda k: (round(float(values[k]), 9), strengths.ids[k]))
+            second = rival(values, first, arena.live, taken, strengths.ids)
             taken.add(frozenset((first, second)))
             pairs.append((first, second))
         return pairs

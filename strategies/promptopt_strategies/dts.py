@@ -21,7 +21,7 @@ from promptopt.ids import content_hash
 from promptopt.ranking import Strengths, copeland
 from promptopt.settings import require_at_least
 from promptopt.strategy import Context, Need
-from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, draw_beta, open_arena
+from promptopt_strategies.arena import Arena, ArenaSettings, Pair, as_profile, draw_beta, highest, open_arena, rival
 from promptopt_strategies.threads import on_one_thread
 
 if TYPE_CHECKING:
@@ -100,10 +100,8 @@ def choose_by_strengths(
 ) -> Pair:
     """Return the best of one draw of the utilities, and of a second draw the best of the others."""
     one, two = strengths.draw(rng, 2)
-    first = max(live, key=lambda k: (round(float(one[k]), 9), strengths.ids[k]))
-    rivals = [k for k in live if k != first]
-    free = [k for k in rivals if frozenset((first, k)) not in taken] or rivals
-    return first, max(free, key=lambda k: (round(float(two[k]), 9), strengths.ids[k]))
+    first = highest(one, live, strengths.ids)
+    return first, rival(two, first, live, taken, strengths.ids)
 
 
 def choose_by_counts(rng: random.Random, wins: "Array", live: Sequence[int], alpha: float) -> Pair:
