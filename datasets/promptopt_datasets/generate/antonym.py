@@ -5,7 +5,8 @@ Both words of a pair are asked, always in the same split.
 
 import random
 
-from promptopt_datasets.generate.task import ReadyTask, Row, Split
+from promptopt.example import Split
+from promptopt_datasets.generate.task import ReadyTask, Row
 from promptopt_datasets.generate.text import cut, read_lines
 
 

@@ -6,7 +6,8 @@ Frames and names belong to one split; the score is the share of right fields.
 import json
 import random
 
-from promptopt_datasets.generate.task import SIZES, SPLITS, ReadyTask, Row, Split
+from promptopt.example import SPLITS, Split
+from promptopt_datasets.generate.task import SIZES, ReadyTask, Row
 from promptopt_datasets.generate.text import deal, fill, pick_slots, read_sections, rotate
 
 

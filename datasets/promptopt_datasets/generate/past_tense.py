@@ -6,7 +6,8 @@ Irregular verbs make it harder than ``plural``.
 import random
 import re
 
-from promptopt_datasets.generate.task import ReadyTask, Row, Split
+from promptopt.example import Split
+from promptopt_datasets.generate.task import ReadyTask, Row
 from promptopt_datasets.generate.words import word_rows
 
 

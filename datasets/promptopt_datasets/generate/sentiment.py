@@ -5,7 +5,8 @@ Plain, mixed and understated reviews; where good and bad points meet, the last w
 
 import random
 
-from promptopt_datasets.generate.task import SIZES, SPLITS, ReadyTask, Row, Split
+from promptopt.example import SPLITS, Split
+from promptopt_datasets.generate.task import SIZES, ReadyTask, Row
 from promptopt_datasets.generate.text import deal, fill, pick_slots, read_sections, rotate
 
 MARKS = {"positive": "+", "negative": "-"}

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+from promptopt.example import SPLITS, Split
+
 SIZES: Mapping[Split, int] = {"train": 140, "dev": 80, "test": 320}
 SEED = 20261123
 

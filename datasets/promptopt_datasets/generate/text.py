@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import cycle
 
-from promptopt_datasets.generate.task import SIZES, SPLITS, Row, Split
+from promptopt.example import SPLITS, Split
+from promptopt_datasets.generate.task import SIZES, Row
 
 _DEAL: tuple[Split, ...] = ("test", "train", "test", "dev", "test", "train", "test", "dev")
 _SLOT = re.compile(r"\{(\w+)\}")

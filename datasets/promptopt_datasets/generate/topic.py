@@ -5,7 +5,8 @@ Frames belong to one split; the names that fill them are invented or common.
 
 import random
 
-from promptopt_datasets.generate.task import SIZES, SPLITS, ReadyTask, Row, Split
+from promptopt.example import SPLITS, Split
+from promptopt_datasets.generate.task import SIZES, ReadyTask, Row
 from promptopt_datasets.generate.text import deal, fill, pick_slots, read_sections, rotate
 
 TOPICS = ("sports", "business", "science", "politics")

@@ -6,7 +6,8 @@ A text file lists ``word`` or ``word/form/other right forms``.
 import random
 from collections.abc import Callable
 
-from promptopt_datasets.generate.task import Row, Split
+from promptopt.example import Split
+from promptopt_datasets.generate.task import Row
 from promptopt_datasets.generate.text import cut, read_lines
 
 
