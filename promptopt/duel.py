@@ -5,13 +5,13 @@ Preferences carry who gave them, so that people, judge models and metrics can be
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from promptopt.example import Example
 from promptopt.prompt import Candidate
 
 Verdict = Literal["left", "right", "tie", "both_bad", "skip"]
-VERDICTS: tuple[Verdict, ...] = ("left", "right", "tie", "both_bad", "skip")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Source = Literal["human", "model", "metric", "outputs"]
 
 _SWAPPED: Mapping[Verdict, Verdict] = {"left": "right", "right": "left"}

@@ -6,13 +6,13 @@ Splits are disjoint by content; train is cut by hash into ``pool`` (demonstratio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from promptopt.errors import DataError
 from promptopt.ids import content_hash
 
 Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 POOL_SHARE = 1 / 3
 POOL_LIMIT = 48

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Literal
+from typing import Literal, get_args
 
 from promptopt.example import Example
 from promptopt.ids import content_hash
@@ -17,7 +17,7 @@ from promptopt.layout import Message
 from promptopt.prompt import Prompt
 
 Shape = Literal["additive", "pairs", "plateau", "flat", "needle"]
-SHAPES: tuple[Shape, ...] = ("additive", "pairs", "plateau", "flat", "needle")
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 Masked = tuple[tuple[str, str], ...]  # roles and texts of a request, without the example that it asks
 Piece = tuple[str, str]  # kind and text

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from promptopt.errors import DataError
 from promptopt.example import SPLITS, Dataset, Example
@@ -16,7 +16,7 @@ from promptopt.ids import content_hash
 from promptopt.metrics.suggest import suggest_metric
 
 Take = Literal["all", "last-line", "after-cue"]
-TAKES: tuple[Take, ...] = ("all", "last-line", "after-cue")
+TAKES: tuple[Take, ...] = get_args(Take)
 
 _CUE = re.compile(r"\banswer\b[*_\s]*(?:is\b\s*:?|:|=)[*_]*|####", re.IGNORECASE)
 # Thai, Lao, Khmer, Japanese and Chinese.

@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import islice
+from typing import get_args
 
 from promptopt.backends.base import TAKEN_AHEAD, Backend, Reply, Request
 from promptopt.budget import Budget, Spend, Usage
+from promptopt.evaluation import Status
 from promptopt.example import Dataset, Example
 from promptopt.grader import Grader, Work
 from promptopt.health import Health
@@ -20,7 +22,7 @@ from promptopt.store.rows import OutcomeRow, StudyRow
 from promptopt.store.store import Store
 
 RIGHT = Rubric("The answer is right.", ("wrong", "right"))
-STATUSES = ("ok", "truncated", "refused", "malformed", "failed")
+STATUSES = get_args(Status)
 
 
 class PullError(Exception):

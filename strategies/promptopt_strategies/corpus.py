@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal[
     "good-property",
@@ -21,17 +21,7 @@ Kind = Literal[
     "scenario",
     "jailbreak",
 ]
-KINDS: tuple[Kind, ...] = (
-    "good-property",
-    "role",
-    "style",
-    "chain-of-thought",
-    "emotion",
-    "safety",
-    "behaviour",
-    "scenario",
-    "jailbreak",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 RISKY = "!"
 
 
