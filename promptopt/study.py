@@ -3,7 +3,6 @@
 Whatever stops it, a cap, a failing model, Ctrl-C or a kill, the same command goes on where it stood.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -90,7 +89,7 @@ class Study:
                     f"from its best prompts: the same command with --study NAME --fork {self.row.name}."
                 )
             self.setup = replace(self.setup, budget=self.setup.budget.extend(more))
-            if searches or (retry_failed and self._n_failed("proof")):
+            if searches or (retry_failed and self._has_failed_proof()):
                 self._journal.begin(self._next_round(searches=searches))
                 self.store.update_study(self.row.id, state="paused")
             self.store.update_study(self.row.id, budget=asdict(self.setup.budget))
@@ -204,15 +203,14 @@ class Study:
 
     def _drive(self, search: Search[T], step: Callable[[int, Ask[Any]], Any]) -> T:
         """Send a search the answers to what it asks until it returns."""
-        answer: Any = None
-        for number in itertools.count():
+        answer, number = None, 0
+        while True:
             try:
                 ask = search.send(answer)
             except StopIteration as stop:
                 value: T = stop.value
                 return value
-            answer = step(number, ask)
-        raise AssertionError("count() does not end")
+            answer, number = step(number, ask), number + 1
 
     def _search_step(self, number: int, ask: Ask[Any]) -> Any:
         asks = dict(flatten(ask, str(number)))
@@ -279,14 +277,11 @@ class Study:
         said = (str(summary["sentence"]),) if self._is_finished else ()
         return Round(now.number + 1, searches, proofs, (*now.verdicts, *said))
 
-    def _n_failed(self, part: Literal["search", "proof"]) -> int:
-        """Return how many outcomes failed in the answers of a part of the present round."""
-        place = self._journal.round.proof(0)[1].removesuffix("0") if part == "proof" else ""
-        return sum(
-            n
-            for path, n in self.store.failures(self.row.id).items()
-            if self._journal.is_answered(path) and (path.startswith(place) if place else path[0].isdecimal())
-        )
+    def _has_failed_proof(self) -> bool:
+        """Return whether outcomes failed in the answers of the present round's proof."""
+        place = self._journal.round.proof(0)[1].removesuffix("0")
+        paths = self.store.failures(self.row.id)
+        return any(path.startswith(place) and self._journal.is_answered(path) for path in paths)
 
     def _finish(self, reason: str, proof: Proof) -> Result:
         result = self._result("finished", reason, proof)
