@@ -10,7 +10,7 @@ from typing import Any
 from promptopt.ask import Ask, Compare, Embed, Embedded, Evaluate, Recommend, Write
 from promptopt.embedder import Embedder
 from promptopt.errors import ReplayError, StrategyError
-from promptopt.evaluation import Evaluation, refused
+from promptopt.evaluation import Evaluation, Outcome, refused
 from promptopt.evaluator import Evaluator
 from promptopt.guards import Guards
 from promptopt.ids import content_hash, nested_hash
@@ -169,5 +169,5 @@ def _digest(answer: Any) -> str:
     return content_hash([answer.texts, answer.failed] if answer is not None else None)
 
 
-def _outcome(outcome: Any) -> list[Any]:
+def _outcome(outcome: Outcome) -> list[Any]:
     return [outcome.prompt_id, outcome.example_id, outcome.status, outcome.output, outcome.score]

@@ -16,7 +16,6 @@ from promptopt.errors import DataError
 from promptopt.report import find_study, open_store
 from promptopt.store.passes import check_name
 from promptopt.store.rows import FileRow
-from promptopt.store.store import Store
 
 COLUMNS = ("duel", "verdict", "labeller", "remark", "input", "left", "right")
 DELIMITERS = ",;\t"
@@ -66,13 +65,9 @@ def import_labels(store_path: str, study: str, path: Path, labeller: str = "") -
         known = {row.id for row in store.duels(study_id)}
         verdicts = list(_verdicts(path, read(path), known, labeller))
         before = len(store.preferences(study_id))
-        _record(store, verdicts)
+        for verdict in verdicts:
+            store.record_from_file(*verdict)
         return len(store.preferences(study_id)) - before
-
-
-def _record(store: Store, verdicts: Iterable[tuple[str, str, Verdict, str]]) -> None:
-    for duel_id, who, verdict, remark in verdicts:
-        store.record_from_file(duel_id, who, verdict, remark)
 
 
 def _verdicts(

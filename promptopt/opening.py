@@ -72,18 +72,18 @@ def open_setup(
     return Setup(
         task,
         strategy,
-        model,
-        optimizer,
-        spec.budget,
-        spec.seed,
-        spec.cache,
-        prices,
-        spec.min_valid,
-        spec.guards,
-        jury,
-        _encoder(stack, spec.model.embed),
-        Objective(spec.length_penalty),
-        judge,
+        task_model=model,
+        optimizer_model=optimizer,
+        judge_model=judge,
+        jury=jury,
+        encoder=_encoder(stack, spec.model.embed),
+        budget=spec.budget,
+        prices=prices,
+        objective=Objective(spec.length_penalty),
+        rules=spec.guards,
+        seed=spec.seed,
+        cache=spec.cache,
+        min_valid=spec.min_valid,
     )
 
 
@@ -264,7 +264,5 @@ def _best_prompts(store: Store, name: str) -> list[Prompt]:
     row = store.study(name)
     if row is None:
         raise ConfigError(f"--fork {name}: there is no study of this name; see: promptopt studies list.")
-    asks = [ask for ask in store.journal(row.id) if ask.kind == "recommend" and ask.payload]
-    if not asks or asks[-1].payload is None:
-        return []
-    return [store.prompt(prompt_id) for prompt_id in asks[-1].payload["ranking"][:FORK_SEEDS]]
+    said = [ask.payload for ask in store.journal(row.id) if ask.kind == "recommend" and ask.payload]
+    return [store.prompt(prompt_id) for prompt_id in said[-1]["ranking"][:FORK_SEEDS]] if said else []

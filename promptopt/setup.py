@@ -38,14 +38,14 @@ class Setup:
         strategy: The search algorithm.
         task_model: The model whose prompt is sought.
         optimizer_model: The model that writes prompts; None where the strategy needs none.
-        rules: Which guards stand.
-        jury: Who judges duels; None where the strategy asks for none.
-        encoder: What turns texts into vectors.
         budget: ``evaluations`` is the plan, the rest are caps.
         seed: Of every random stream.
         cache: ``on``, or ``off`` to use only outcomes that this study has paid for.
         prices: What tokens cost, by backend address.
         min_valid: Pause when less than this share of calls brings an answer.
+        rules: Which guards stand.
+        jury: Who judges duels; None where the strategy asks for none.
+        encoder: What turns texts into vectors.
         objective: What the search maximises and the final chooses by.
         judge_model: The model that grades outputs where a task's metric is a rubric.
     """
