@@ -58,13 +58,19 @@ def score_by(metric: Metric, output: str, example: Example) -> Score:
     Raises:
         MetricError: The metric raised, whatever it was, or gave no number from 0 to 1; names the example.
     """
-    where = f"(example {example.id[:8]}, output '{output[:SHOWN]}')"
     try:
         score = metric.score(output, example)
     except MetricError:
         raise
     except Exception as error:
-        raise MetricError(f"the metric {metric.name} raised {type(error).__name__}: {error} {where}.") from error
+        what = f"the metric {metric.name} raised {type(error).__name__}: {error}"
+        raise MetricError(f"{what} {where(output, example)}.") from error
     if not 0 <= score.value <= 1:  # also true of NaN
-        raise MetricError(f"the metric {metric.name} gave {score.value}, which is not from 0 to 1; scale it {where}.")
+        what = f"the metric {metric.name} gave {score.value}, which is not from 0 to 1; scale it"
+        raise MetricError(f"{what} {where(output, example)}.")
     return score
+
+
+def where(output: str, example: Example) -> str:
+    """Return the words that say which output of which example an error is about."""
+    return f"(example {example.id[:8]}, output '{' '.join(output.split())[:SHOWN]}')"

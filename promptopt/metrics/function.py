@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +11,7 @@ from typing import Any
 from promptopt.errors import MetricError
 from promptopt.example import Dataset, Example
 from promptopt.ids import content_hash
-from promptopt.metric import Score
-from promptopt.metrics.answer import head
+from promptopt.metric import Score, where
 
 
 @dataclass(frozen=True)
@@ -44,40 +42,22 @@ class CallableMetric:
         return content_hash("callable", self.name, named.__module__, named.__qualname__, source, *bound)
 
     def score(self, output: str, example: Example) -> Score:
-        """Score one output.
+        """Score one output; what the function raises, and a number out of range, are ``score_by``'s business.
 
         Raises:
-            MetricError: The function raised, or returned no number from 0 to 1; names example and output.
+            MetricError: The function returned no number; names example and output.
         """
+        value: Any = self.function(output, example)
         try:
-            value = self.function(output, example)
-        except Exception as error:  # a user's function may raise anything; it is named and re-raised
+            return value if isinstance(value, Score) else Score(float(value))
+        except (TypeError, ValueError):
             raise MetricError(
-                f"the metric {self.name} raised {type(error).__name__}: {error}{self._where(output, example)}"
-            ) from error
-        score = value if isinstance(value, Score) else Score(self._number(value, output, example))
-        if math.isnan(score.value) or not 0.0 <= score.value <= 1.0:
-            raise MetricError(
-                f"the metric {self.name} returned {score.value}, which is not from 0 to 1; "
-                f"scale it{self._where(output, example)}"
-            )
-        return score
+                f"the metric {self.name} returned {type(value).__name__} and not a number, True, False or a Score "
+                f"{where(output, example)}."
+            ) from None
 
     def check(self, dataset: Dataset) -> None:
         """Refuse nothing: only the function knows what fits it."""
-
-    def _number(self, value: Any, output: str, example: Example) -> float:
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise MetricError(
-                f"the metric {self.name} returned {type(value).__name__} and not a number, True, False or a Score"
-                f"{self._where(output, example)}"
-            ) from None
-
-    @staticmethod
-    def _where(output: str, example: Example) -> str:
-        return f" (example {example.id[:8]}, output '{head(output, 80)}')."
 
 
 def _inner(function: Callable[..., Any]) -> Callable[..., Any]:

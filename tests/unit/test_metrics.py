@@ -8,7 +8,7 @@ import pytest
 
 from promptopt.errors import ConfigError, DataError, MetricError, UnknownNameError
 from promptopt.example import Dataset, Example
-from promptopt.metric import Score
+from promptopt.metric import Score, score_by
 from promptopt.metrics import CallableMetric, metric_names, open_metric, suggest_metric
 
 LETTERS = ("(A)", "(B)", "(C)")
@@ -347,8 +347,8 @@ def test_functions_that_score_differently_have_other_keys(one, same, other):
 
 @pytest.mark.parametrize("wrong", [1.5, -0.1, math.nan, math.inf])
 def test_a_function_out_of_range_is_refused(wrong):
-    with pytest.raises(MetricError, match=r"the metric m returned .*, which is not from 0 to 1; scale it \(example"):
-        CallableMetric(lambda output, e: wrong, "m").score("out", example("x"))
+    with pytest.raises(MetricError, match=r"the metric m gave .*, which is not from 0 to 1; scale it \(example"):
+        score_by(CallableMetric(lambda output, e: wrong, "m"), "out", example("x"))
 
 
 def test_a_function_that_returns_no_number_is_refused():
@@ -361,5 +361,5 @@ def test_a_function_that_raises_is_named():
     with pytest.raises(
         MetricError, match=rf"m raised ZeroDivisionError.*example {known.id[:8]}, output 'out'"
     ) as caught:
-        CallableMetric(lambda output, e: 1 / 0, "m").score("out", known)
+        score_by(CallableMetric(lambda output, e: 1 / 0, "m"), "out", known)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
