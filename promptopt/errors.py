@@ -9,7 +9,7 @@ PromptOptError
 │   ├── StudyBusyError        another process holds the lease: since when               exit 2
 │   └── ReplayError           the strategy asked something else than before             exit 1
 ├── StrategyError             broke the contract: which rule, which ask                 exit 1
-├── BackendError              carries model, request id and attempt                     exit 1
+├── BackendError              a model could not be reached or answered wrongly          exit 1
 │   ├── TransientError        rate limit, timeout, 5xx: retried inside the backend
 │   ├── RefusedError          becomes an Outcome, not a stop
 │   ├── ContextLengthError    becomes an Outcome, not a stop

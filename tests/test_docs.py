@@ -142,3 +142,11 @@ def test_the_strategy_of_the_documentation_keeps_the_contract(monkeypatch: pytes
     for name in checks:
         with contextlib.suppress(pytest.skip.Exception):
             getattr(suite, name)()
+
+
+def test_the_house_names_every_file_of_the_core_and_no_other() -> None:
+    table = re.findall(r"^\| \d .*$", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.M)
+    named = re.findall(r"`(\w+(?:\.py|/))`", "\n".join(table))
+    files = [*(ROOT / "promptopt").glob("*.py"), *(file.parent for file in (ROOT / "promptopt").glob("*/__init__.py"))]
+    there = {file.name if file.is_file() else f"{file.name}/" for file in files} - {"__init__.py", "__main__.py"}
+    assert sorted(named) == sorted(there)
