@@ -18,6 +18,7 @@ from promptopt.example import Example
 from promptopt.prompt import Candidate, distinct
 
 _PHASE_LEAST = 4
+_SAMPLED = 8
 _COUNT_OFFSET = 0.001
 
 
@@ -121,14 +122,13 @@ def sampled_rejects_as_coded(
     budget: int,
     keep: int,
     rng: random.Random,
-    width: int = 8,
 ) -> Search[Ranking]:
-    """Drop the worst of ``width`` random survivors at a time (``s-sr``), until ``keep`` remain."""
+    """Drop the worst of 8 random survivors at a time (``s-sr``), until ``keep`` remain."""
     arms, table = distinct(candidates), _Table()
     alive, dropped = list(arms), list[Candidate]()
     while len(alive) > keep:
-        sample = _draw(examples, sampled_rejects_step(len(arms), keep, budget, width), rng)
-        racers = rng.sample(alive, min(width, len(alive)))
+        sample = _draw(examples, sampled_rejects_step(len(arms), keep, budget), rng)
+        racers = rng.sample(alive, min(_SAMPLED, len(alive)))
         means = yield from table.score(racers, sample)
         worst = racers[means.index(min(means))]
         alive = [arm for arm in alive if arm.id != worst.id]
@@ -136,9 +136,9 @@ def sampled_rejects_as_coded(
     return table.ranking([*sorted(alive, key=lambda arm: arm.id), *dropped], "rank")
 
 
-def sampled_rejects_step(arms: int, keep: int, budget: int, width: int = 8) -> int:
+def sampled_rejects_step(arms: int, keep: int, budget: int) -> int:
     """Return the examples of each step of ``s-sr``."""
-    return math.ceil(budget / ((arms - keep) * width))
+    return math.ceil(budget / ((arms - keep) * _SAMPLED))
 
 
 def successive_halving_as_coded(

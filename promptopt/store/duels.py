@@ -50,10 +50,10 @@ class Duels(Database):
             connection.execute(here, {"left_outcome": left_key, "right_outcome": right_key})
             _settle(connection, duel_id)
 
-    def duels(self, study_id: int, path: str | None = None) -> list[DuelRow]:
-        """Return the duels of a study, or of one of its asks, in the order in which they were asked."""
+    def duels(self, study_id: int) -> list[DuelRow]:
+        """Return the duels of a study in the order in which they were asked."""
         with self._reading() as connection:
-            return duels_of(connection, study_id, path)
+            return duels_of(connection, study_id)
 
     def count_open(self, study_id: int, number: int) -> int:
         """Return how many duels of the steps up to this one wait for people."""
@@ -106,12 +106,11 @@ class Duels(Database):
         return [_preference(row) for row in rows]
 
 
-def duels_of(connection: Connection, study_id: int, path: str | None = None) -> list[DuelRow]:
-    """Return the duels of a study, or of one of its asks, in the order in which they were asked."""
+def duels_of(connection: Connection, study_id: int) -> list[DuelRow]:
+    """Return the duels of a study in the order in which they were asked."""
     table = schema.duels
     wanted = select(table).where(table.c.study == study_id).order_by(table.c.number, table.c.place)
-    rows = connection.execute(wanted if path is None else wanted.where(table.c.path == path)).all()
-    return [_duel_row(row) for row in rows]
+    return [_duel_row(row) for row in connection.execute(wanted).all()]
 
 
 def preference_id(duel_id: str, labeller: str, nth: int = 0) -> str:

@@ -103,20 +103,15 @@ class Outcomes(Database):
                 connection.exec_driver_sql(INSERT_CONSUMED, list(consumed))
         return dropped
 
-    def find_outcomes(self, request_keys: Sequence[str], *, failed: bool = False) -> dict[str, OutcomeRow]:
-        """Return the outcomes that are known, by request key.
-
-        Args:
-            request_keys: Of the outcomes wanted.
-            failed: Whether failed ones are wanted too, which answer nobody but the study that saw them.
-        """
+    def find_outcomes(self, request_keys: Sequence[str]) -> dict[str, OutcomeRow]:
+        """Return the outcomes that are known, by request key; failed ones answer nobody and are left out."""
         with self._reading() as connection:
             rows = [
                 row
                 for batch in dialect.in_batches(request_keys)
                 for row in connection.execute(select(*OUTCOME).where(_o.request_key.in_(batch))).all()
             ]
-        return {row[0]: _outcome_row(row) for row in rows if failed or row[5] != "failed"}
+        return {row[0]: _outcome_row(row) for row in rows if row[5] != "failed"}
 
     def scores(self, request_keys: Sequence[str], metric_key: str) -> dict[str, ScoreRow]:
         """Return the scores that are known under a metric, by request key."""

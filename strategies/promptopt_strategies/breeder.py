@@ -3,7 +3,7 @@
 It remembers the point behind every prompt it made, so that no prompt is proposed twice.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -17,6 +17,7 @@ from promptopt_strategies.operators import change_together, crossover, mutate, r
 from promptopt_strategies.space import Feature, Genome, Space
 
 MAX_TRIES = 100
+MOST_MOVES = 3
 
 Proposal = tuple[Genome, Candidate]
 Origin = tuple[Genome, str, tuple[str, ...]]  # a point, what made it, and its parents' ids
@@ -46,12 +47,12 @@ class Breeder:
         """Return up to n new random prompts."""
         return [self._keep(made) for made in self._make(n, lambda: (random_genome(self.space, rng), "random", ()))]
 
-    def edits(self, rng: Random, n: int, most: int = 3) -> list[Candidate]:
-        """Return up to n new prompts that are one to ``most`` moves away from the seed."""
+    def edits(self, rng: Random, n: int) -> list[Candidate]:
+        """Return up to n new prompts that are one to three moves away from the seed."""
 
         def edit() -> Origin:
             point = self.space.seed_points[0]
-            for _ in range(rng.randint(1, most)):
+            for _ in range(rng.randint(1, MOST_MOVES)):
                 point = mutate(self.space, rng, point)
             return point, "mutate", (self.space.seeds[0].id,)
 
@@ -169,7 +170,7 @@ class Breeder:
                 made.add(candidate.id)
                 yield point, candidate
 
-    def _by_worth(self, proposals: Sequence[Proposal] | Iterator[Proposal], model: EffectModel) -> list[Proposal]:
+    def _by_worth(self, proposals: Iterable[Proposal], model: EffectModel) -> list[Proposal]:
         worth = [(-round(model.predict(self.space.features(p)), 9), c.id, (p, c)) for p, c in proposals]
         return [proposal for _, _, proposal in sorted(worth, key=lambda item: item[:2])]
 
