@@ -21,6 +21,7 @@ from promptopt.example import SPLITS, Example, Split, by_task
 from promptopt.health import Health, TooManyFailuresError
 from promptopt.ids import content_hash
 from promptopt.judge_model import MAX_TOKENS
+from promptopt.layout import BYTES_A_TOKEN
 from promptopt.ledger import BudgetSpentError, Ledger
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.options import Data, Options, spec_of
@@ -115,11 +116,11 @@ def preview(study: Study) -> dict[str, Any]:
 
 
 def _estimated_usd(setup: Setup, calls: int, graded: int) -> float:
-    # Four bytes a token is the usual rule of thumb; the hard cap does not rest on it.
+    # A rule of thumb, on which the hard cap does not rest.
     examples = [group[0] for group in by_task(setup.task.dataset.search).values()]
     requests = [setup.task.template(setup.task.seeds[0], e.task).render(e) for e in examples]
     bytes_read = sum(len(message.content.encode()) for messages in requests for message in messages)
-    prompt_tokens = bytes_read // (4 * len(requests))
+    prompt_tokens = bytes_read // (BYTES_A_TOKEN * len(requests))
     price = setup.prices[setup.task_model.address]
     written = setup.task.decoding.max_tokens
     judge = setup.prices.get(setup.judge_model.address) if graded and setup.judge_model else None

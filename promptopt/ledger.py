@@ -180,7 +180,8 @@ class Ledger:
         """Charge a reply, and return it with what was charged, so that the store keeps that."""
         _, reserved = self._open.pop(id(request))
         is_untold = self._is_bounded and not reply.usage.tokens and reply.status in ANSWERED
-        if reply.lost or is_untold:
+        is_unknown = reply.lost or is_untold
+        if is_unknown:
             cost = reserved or self._upper_bound(request, address)
         else:
             cost = self._price(reply.usage, address)
@@ -189,7 +190,7 @@ class Ledger:
             if reserved is not None:
                 self._in_flight = self._in_flight - reserved
             self._paid = self._paid + cost
-        if reply.lost or is_untold:
+        if is_unknown:
             return replace(reply, usage=replace(reply.usage, prompt_tokens=cost.tokens, cost_usd=cost.usd))
         if cost.usd == reply.usage.cost_usd:
             return reply
@@ -224,7 +225,7 @@ class Ledger:
         usd = usage.cost_usd
         if not usd and address in self._prices:
             usd = self._prices[address].cost_usd(usage.prompt_tokens, usage.completion_tokens)
-        return Spend(0, 1, usage.prompt_tokens + usage.completion_tokens, usd)
+        return Spend(calls=1, tokens=usage.tokens, usd=usd)
 
     def _upper_bound(self, request: Request, address: str) -> Spend:
         # A token covers at least one byte, so the bytes of a text bound its tokens from above.
@@ -237,7 +238,8 @@ class Ledger:
             prompt_tokens = n_readings * (prompt_tokens + max(len(choice.encode()) + 8 for choice in request.choices))
         written = max(request.max_tokens, n_readings)
         price = self._prices.get(address)
-        return Spend(0, 1, prompt_tokens + written, price.cost_usd(prompt_tokens, written) if price else 0.0)
+        usd = price.cost_usd(prompt_tokens, written) if price else 0.0
+        return Spend(calls=1, tokens=prompt_tokens + written, usd=usd)
 
 
 def _shape(request: Request, address: str) -> Shape:

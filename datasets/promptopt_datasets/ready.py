@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from promptopt.errors import UnknownNameError
+from promptopt_datasets.load import CARD
 
 ROOT = Path(__file__).parent
-CARD = "card.json"
 
 
 def ready_names() -> tuple[str, ...]:

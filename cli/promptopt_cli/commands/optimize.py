@@ -14,8 +14,8 @@ from promptopt_cli.text import clean, words_for
 
 EXAMPLE = 'Examples: promptopt optimize sentiment | promptopt optimize --data reviews.csv --prompt "Classify: {text}"'
 RESUME_EXAMPLE = "Example: promptopt resume sentiment-irace-3f2a --add calls=500"
-# A cap that is reached is what was asked for; calls that fail are not.
 NO_MORE = Budget()
+# A cap that is reached is what was asked for; calls that fail are not.
 EXIT_CODES = {"end": 0, "cap": 0, "failures": 1, "interrupt": 130, "labels": 3}
 
 Fork = Annotated[str | None, typer.Option("--fork", help="Start from the best prompts of this study.")]
