@@ -1,6 +1,6 @@
-"""How often Python looks for garbage in circles, while thousands of calls and outcomes come and go.
+"""How often Python collects cyclic garbage, while thousands of calls and outcomes come and go.
 
-Their objects hang in no circles, yet every 700 of them made it look: a quarter of the time of a cached evaluation.
+Their objects form no cycles, yet every 700 of them set a collection off: a quarter of the time of a cached evaluation.
 """
 
 import gc

@@ -33,7 +33,7 @@ class Form:
     prefix: str
 
 
-class Pair(NamedTuple):  # made for every evaluation, and a dataclass takes thrice the time
+class Pair(NamedTuple):  # made for every evaluation, and a dataclass takes three times as long
     """One prompt on one example.
 
     Args:

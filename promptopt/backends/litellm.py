@@ -44,7 +44,7 @@ class LiteLLMTransport:
     def __init__(self, endpoint: Endpoint) -> None:
         self._litellm = _import()
         self._endpoint = endpoint
-        # Not the timeout: litellm keeps a client for each value, and the pace ends what is overdue.
+        # No timeout: litellm would keep a client for each value, and the pace ends what is overdue.
         self._given: dict[str, Any] = {"max_retries": 0, "num_retries": 0}
         if endpoint.url:
             # Never None, or litellm would send the key of its own choice there.

@@ -108,7 +108,7 @@ def to_json(value: Any) -> str:
     """
     try:
         written = orjson.dumps(value, default=plain, option=_AS_JSON)
-    except TypeError:  # what it cannot write the standard library may, or says why not
+    except TypeError:  # what orjson cannot write, the standard library may; or it says why not
         return _written_by_the_library(value)
     return _written_by_the_library(value) if b"null" in written else written.decode()  # which might have been NaN
 

@@ -36,7 +36,7 @@ OUTCOME = (
 INSERT_OUTCOME = dialect.insert_new_sql(schema.outcomes, *(column.name for column in OUTCOME))
 INSERT_SCORE = dialect.insert_new_sql(schema.scores, "request_key", "metric_key", "value", "feedback")
 INSERT_CONSUMED = dialect.insert_new_sql(schema.consumed, "study", "path", "request_key", "prompt")
-# In SQL's own words, since what compiling a statement and naming its columns takes is more than SQLite itself takes.
+# In SQL's own words, since compiling a statement and naming its columns takes longer than SQLite itself does.
 _KNOWN = (
     "SELECT o.request_key, o.prompt, o.example, o.status, o.output, s.value, coalesce(s.feedback, o.error), "
     "o.prompt_tokens, o.completion_tokens, o.cached_tokens, o.cost_usd, o.seconds FROM outcomes o "

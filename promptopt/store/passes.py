@@ -88,7 +88,7 @@ class Passes(Database):
             return connection.execute(theirs, {"ended": now()}).rowcount
 
     def turn(self, study_id: int, labeller: str) -> int:
-        """Return a number that is another one after each verdict or taking back of somebody's.
+        """Return a number that changes with each verdict that somebody gives or takes back.
 
         A form that was made in one turn is not good in another, so that sending it again changes nothing.
         """

@@ -142,7 +142,7 @@ class ReadingRow:
     usage: Usage = Usage()
 
 
-class ConsumedRow(NamedTuple):  # as its table takes it, for there is one for every evaluation
+class ConsumedRow(NamedTuple):  # in the form that its table takes, since there is one for every evaluation
     """An outcome, new or cached, that an ask of a study used.
 
     Args:

@@ -295,8 +295,8 @@ ORDER BY trials.study, trials.number
 SPEND = "SELECT id AS study, name, calls, tokens, usd, seconds FROM studies"
 
 
-# The words that make a store, beside this file: for people to read, and because SQLAlchemy takes thrice as long to find
-# them as SQLite takes to do what they say. A test holds them to the tables above.
+# The statements that make a store, in a file beside this one: for people to read, and because SQLAlchemy takes three
+# times as long to arrive at them as SQLite takes to run them. A test holds them to the tables above.
 SCRIPT = Path(__file__).with_name("schema.sql")
 
 

@@ -15,7 +15,7 @@ from promptopt.store.rows import OutcomeRow, ReadingRow, StudyRow, StudyState, T
 
 trial_scores = text(schema.TRIAL_SCORES.format(which="consumed.study = :study"))
 upsert_trial = dialect.upsert(schema.trials)
-# In SQL's own words, since what every study needs is a few milliseconds of SQLAlchemy's finding the same ones.
+# In SQL's own words: every study needs these, and SQLAlchemy takes a few milliseconds to arrive at the same ones.
 INSERT_STUDY = dialect.insert_new_sql(
     schema.studies,
     *("name", "config", "config_hash", "seed", "versions", "state", "summary", "dataset", "budget"),
