@@ -126,7 +126,7 @@ class APO:
         temperature: Of the optimizer model.
         max_tokens: Of each text it writes.
 
-    *Asks*: each round, for each parent, one Evaluate of the minibatch, one Write a group for critiques, one a critique
+    Asks: each round, for each parent, one Evaluate of the minibatch, one Write a group for critiques, one a critique
     for edits, one an edit for paraphrases; then the Evaluates of the selector; then a Recommend.
 
     Reference: Pryzant et al., EMNLP 2023, arXiv 2305.03495, algorithms 1 to 4.

@@ -57,7 +57,7 @@ class APOHF(ArenaSettings):
     Bradley-Terry-Luce loss. The first prompt of the next duel has the highest predicted utility of all, the second the
     highest sum of utility and bonus, never the first. The first ``random_duels`` pairs are drawn at random.
 
-    *Asks*: one Embed, then one Compare after the other.
+    Asks: one Embed, then one Compare after the other.
 
     Args:
         random_duels: Pairs drawn at random before the network chooses.

@@ -29,7 +29,7 @@ class BTL(ArenaSettings):
     - ``ucb``: the highest mean plus ``width`` standard deviations of its difference to the first;
     - ``thompson``: the best of a draw from the posterior.
 
-    *Asks*: one Embed, then one Compare after the other.
+    Asks: one Embed, then one Compare after the other.
 
     Args:
         rule: How the second prompt is chosen.

@@ -44,7 +44,7 @@ class DTS(ArenaSettings):
     - ``counts``: as published, a Beta distribution for each pair from its own wins and losses alone. Needs no model of
       strengths and many more duels.
 
-    *Asks*: one Embed, where features are used, then one Compare after the other.
+    Asks: one Embed, where features are used, then one Compare after the other.
 
     Args:
         belief: What is drawn from.

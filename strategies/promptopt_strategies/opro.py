@@ -128,7 +128,7 @@ class OPRO:
         idle_steps: The search ends when so many steps, in all, brought no new text; 0 never ends it.
         max_tokens: Of each text that is written.
 
-    *Asks*: one Evaluate of the seeds; each step one Write of ``samples`` texts, one Evaluate of the new ones on the
+    Asks: one Evaluate of the seeds; each step one Write of ``samples`` texts, one Evaluate of the new ones on the
     same subset, one Recommend; one Evaluate for the gate.
 
     Reference: Yang et al., ICLR 2024, arXiv 2309.03409, sections 2 and 4.

@@ -44,7 +44,7 @@ class PES(ArenaSettings):
     reliability and a liking for a side, and one of several may prefer the worse: a pair is chosen for what it tells of
     the prompts, whoever judges it, and so also for what it tells of those who judge where that stands in the way.
 
-    *Asks*: one Embed, then one Compare after the other.
+    Asks: one Embed, then one Compare after the other.
 
     Args:
         draws: How many draws from the posterior the entropies are taken over.

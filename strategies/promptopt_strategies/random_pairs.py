@@ -20,7 +20,7 @@ from promptopt_strategies.arena import ArenaSettings, as_profile, open_arena
 class RandomPairs(ArenaSettings):
     """Compares pairs of prompts that are drawn at random, and recommends the strongest.
 
-    *Asks*: one Embed, then one Compare after the other.
+    Asks: one Embed, then one Compare after the other.
     """
 
     pool: int = 20

@@ -61,7 +61,7 @@ class SPO:
         temperature: Of the optimizer model.
         max_tokens: Of each text that it writes.
 
-    *Asks*: one Evaluate of the seed; each round one Write, one Evaluate and one Compare; one Compare of the replay.
+    Asks: one Evaluate of the seed; each round one Write, one Evaluate and one Compare; one Compare of the replay.
 
     Reference: Xiang et al. 2025, Self-supervised prompt optimization, arXiv 2502.06855.
     """

@@ -91,7 +91,7 @@ class SprigBeam:
         kinds: The classes of components.
         risky: Whether risky components are among them.
 
-    *Asks*: each step, one Write for each new component in the beam (where a model can write), then one Evaluate, or
+    Asks: each step, one Write for each new component in the beam (where a model can write), then one Evaluate, or
     one for each halving; then a Recommend with what each component was worth.
 
     Reference: Zhang et al., SPRIG: Improving Large Language Model Performance by System Prompt Optimization, arXiv

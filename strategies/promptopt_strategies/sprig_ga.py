@@ -101,7 +101,7 @@ class SprigGA:
         kinds: The classes of components.
         risky: Whether risky components are among them.
 
-    *Asks*: one Evaluate for the first lists; each generation one Write a child that a model writes for (where one can
+    Asks: one Evaluate for the first lists; each generation one Write a child that a model writes for (where one can
     write) and one Evaluate; then those of the validation; a Recommend after each.
 
     Reference: Zhang et al., SPRIG, arXiv 2410.14826 v3 (ICLR 2026), section 3 and its table of actions.
