@@ -18,7 +18,7 @@ from promptopt.evaluation import ANSWERED
 from promptopt.example import Example
 from promptopt.health import SILENT_AFTER, TooManyFailuresError
 from promptopt.ids import canonical_json, content_hash
-from promptopt.judge_model import MAX_TOKENS, cut, listed_inputs, named_letter
+from promptopt.judge_model import MAX_TOKENS, cut, listed_inputs, named_letter, ways_to_answer
 from promptopt.layout import Message
 from promptopt.ledger import Ledger
 from promptopt.metric import Score
@@ -196,34 +196,29 @@ class Grader:
 
     def _question(self, place: Place) -> Request:
         """Return what is asked; the judge sees the input, the output and what counts, and never the prompt."""
-        work, rubric = place.work, place.work.rubric
-        intro, counts, *_ = COMMENT if place.part == REMARK else GRADE
-        criteria = rubric.text.strip() or (rubric.scale[-1] if place.part == REMARK else "")
+        work, rubric, grades = place.work, place.work.rubric, place.part != REMARK
+        intro, counts, *_, ending = GRADE if grades else COMMENT
+        criteria = rubric.text.strip() or ("" if grades else rubric.scale[-1])
         head = [f"{intro}\n{counts} {criteria}" if criteria else intro]
-        letters = tuple(LETTERS[: len(rubric.scale)])
-        if place.part != REMARK:
+        letters = tuple(LETTERS[: len(rubric.scale)]) if grades else ()
+        if grades:
             levels = rubric.scale if place.part == ORDERS[0] else rubric.scale[::-1]
-            head.append(
-                "\n".join([GRADE[2], *(f"{letter}. {level}" for letter, level in zip(letters, levels, strict=True))])
-            )
+            listed = [f"{letter}. {level}" for letter, level in zip(letters, levels, strict=True)]
+            head.append("\n".join([GRADE[2], *listed]))
+            ending = ending.replace("{letters}", f"{letters[0]} to {letters[-1]}")
         body = [f"Input\n{listed_inputs(work.example)}"]
         if work.example.target:
             body.append(f"Reference answer\n{cut(work.example.target)}")
         body.append(f"Answer\n{cut(work.output)}")
-        ending = (
-            COMMENT[-1] if place.part == REMARK else GRADE[-1].replace("{letters}", f"{letters[0]} to {letters[-1]}")
-        )
-        text, shared = "\n\n".join([*head, *body, ending]), "\n\n".join(head)
-        likelihood, bound = "likelihood" in self.backend.abilities, "choice" in self.backend.abilities
-        asked = letters if place.part != REMARK else ()
+        choices, allowed = ways_to_answer(letters, self.backend)
         return Request(
             mode="chat",
-            messages=(Message("user", text),),
-            max_tokens=MAX_TOKENS if asked else REMARK_TOKENS,
-            choices=asked if likelihood else (),
-            allowed=asked if bound and not likelihood else (),
+            messages=(Message("user", "\n\n".join([*head, *body, ending])),),
+            max_tokens=MAX_TOKENS if grades else REMARK_TOKENS,
+            choices=choices,
+            allowed=allowed,
             group=f"grade {place.part}",
-            shared=(Message("user", shared),),
+            shared=(Message("user", "\n\n".join(head)),),
         )
 
 

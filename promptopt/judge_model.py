@@ -103,16 +103,8 @@ class JudgeModel:
         blocks = [f"{intro}\n{counts} {self._criteria}" if self._criteria else intro, f"Input\n{inputs}"]
         blocks += [f"Answer {letter}\n{cut(text)}" for letter, text in zip(LETTERS, shown, strict=True)]
         messages = (Message("user", "\n\n".join([*blocks, question])),)
-        abilities = self.backend.abilities
-        likelihood, bound = "likelihood" in abilities, "choice" in abilities
-        return Request(
-            mode="chat",
-            messages=messages,
-            max_tokens=MAX_TOKENS,
-            choices=LETTERS if likelihood else (),
-            allowed=LETTERS if bound and not likelihood else (),
-            group="judge",
-        )
+        choices, allowed = ways_to_answer(LETTERS, self.backend)
+        return Request("chat", messages, MAX_TOKENS, choices=choices, allowed=allowed, group="judge")
 
 
 def weigh(pair: Pair, straight: Reply, turned: Reply) -> Opinion:
@@ -152,6 +144,13 @@ def named_letter(reply: Reply, letters: Sequence[str]) -> str | None:
     """Return the letter that a reply consists of, but for marks around it; None if it says anything else."""
     text = reply.text.strip().strip(".:)(*\"'`").strip()
     return text if reply.status in ANSWERED and text in (*letters,) else None
+
+
+def ways_to_answer(letters: tuple[str, ...], backend: Backend) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the letters as a request's choices to be scored, else as all that it allows, where a backend can do so."""
+    if "likelihood" in backend.abilities:
+        return letters, ()
+    return (), letters if "choice" in backend.abilities else ()
 
 
 def listed_inputs(example: Example) -> str:
