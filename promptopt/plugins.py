@@ -1,7 +1,7 @@
 """Plugins: the loader of tasks, found by entry point, since the core knows no data format itself."""
 
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import Any
 
 from promptopt.errors import ConfigError
 from promptopt.task import Task
@@ -20,12 +20,14 @@ def load_task(source: Any, **settings: Any) -> Task:
         DataError: The data is wrong; names file, line and field.
         ConfigError: A setting is wrong.
     """
-    return cast("Task", _installed("load")(source, **settings))
+    task: Task = _installed("load")(source, **settings)
+    return task
 
 
 def ready_task_names() -> tuple[str, ...]:
     """Return the names of the tasks that come with promptopt."""
-    return cast("tuple[str, ...]", _installed("ready")())
+    names: tuple[str, ...] = _installed("ready")()
+    return names
 
 
 def _installed(name: str) -> Any:

@@ -14,7 +14,7 @@ Which prompt stands on which side, and which pair is a catch trial, is decided h
 
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
@@ -175,15 +175,17 @@ class Labels(Duels):
     def outlook(self, study_id: int) -> Mapping[str, Any] | None:
         """Return the search's last recommendation as ``Recommend.to_json`` wrote it; None before the first."""
         with self._reading() as connection:
-            payload = from_json(connection.scalar(queries.LAST_RECOMMENDATION, {"study": study_id}))
-        return cast("Mapping[str, Any] | None", payload)
+            said = connection.scalar(queries.LAST_RECOMMENDATION, {"study": study_id})
+        payload: Mapping[str, Any] | None = from_json(said)
+        return payload
 
 
 def _to_catch(connection: Connection, who: Mapping[str, Any]) -> str | None:
     """Return a duel to ask somebody again, if it is time for one."""
     if not connection.scalar(queries.CATCH_IS_DUE, {**who, "every": CATCH_EVERY}):
         return None
-    return cast("str | None", connection.scalar(queries.TO_CATCH, who))
+    duel_id: str | None = connection.scalar(queries.TO_CATCH, who)
+    return duel_id
 
 
 def _first_side(row: Row[Any], labeller: str, n_given: int) -> str:
