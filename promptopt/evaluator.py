@@ -53,11 +53,11 @@ class Evaluator:
         for member in task.members:
             _check_scoring(member, backend)
         self.task = task
-        self.backend = backend
-        self.store = store
-        self.ledger = ledger
+        self._backend = backend
+        self._store = store
+        self._ledger = ledger
         self.study_id = study_id
-        self.cache = cache
+        self._cache = cache
         self.grader: Grader | None = None
         self.metric_key = task.metric.key
         self._model_key = backend.model_key
@@ -78,13 +78,13 @@ class Evaluator:
             TooManyFailuresError: Too few calls succeeded, or too few outputs could be scored; likewise.
             FatalBackendError: The model cannot be used at all.
         """
-        self.store.put_prompts([candidate.prompt for ask in asks.values() for candidate in ask.candidates])
+        self._store.put_prompts([candidate.prompt for ask in asks.values() for candidate in ask.candidates])
         sheet = Sheet(asks)
         twins: list[tuple[Pair, Pair]] = []
-        buffer = OutcomeBuffer(self.store)
+        buffer = OutcomeBuffer(self._store)
         requests = ((pair, self._request(pair)) for pair in self._unknown(asks, sheet, twins))
         try:
-            with closing(self.ledger.run(self.backend, requests)) as arrivals:
+            with closing(self._ledger.run(self._backend, requests)) as arrivals:
                 for arrival in arrivals:
                     if arrival is not None:
                         pair, reply = arrival
@@ -116,7 +116,7 @@ class Evaluator:
         Raises:
             ReplayError: The prompts render to other requests than when it was answered.
         """
-        found = self.store.consumed_outcomes(self.study_id, path, self.metric_key)
+        found = self._store.consumed_outcomes(self.study_id, path, self.metric_key)
         sheet = Sheet({path: ask})
         for pair in self.pairs(ask, path):
             outcome = found.get(pair.key) or found.get(self._failed_key(pair))
@@ -146,7 +146,7 @@ class Evaluator:
             task, template = self.task.member(name), self.task.template(prompt, name)
             decoding = task.decoding
             sampling = [decoding.max_tokens, decoding.temperature, decoding.seed, decoding.scoring]
-            own = [self.study_id] if self.cache == "off" else []
+            own = [self.study_id] if self._cache == "off" else []
             prefix = content_hash(template.digest, self._model_key, sampling, *own)
             self._forms[prompt.id, name] = Form(task, template, _room(task), prefix)
         return self._forms[prompt.id, name]
@@ -162,8 +162,8 @@ class Evaluator:
 
     def _recall(self, batch: list[Pair], sheet: Sheet) -> list[Pair]:
         """Write down what the store knows of these pairs, and return the others."""
-        stored = self.store.recall([pair.key for pair in batch], self.metric_key)
-        self.ledger.health.note_known(len(stored))
+        stored = self._store.recall([pair.key for pair in batch], self.metric_key)
+        self._ledger.health.note_known(len(stored))
         self._n_scored += sum(outcome.score is not None for outcome in stored.values())
         fresh, unknown = [], []
         for pair in batch:
@@ -175,7 +175,7 @@ class Evaluator:
                 fresh.append(score)
                 outcome = outcome._replace(score=score.value, feedback=score.feedback)
             sheet.put(pair, outcome)
-        self.store.add_outcomes([], fresh, [])
+        self._store.add_outcomes([], fresh, [])
         self._note_scores()
         return unknown
 
@@ -211,7 +211,7 @@ class Evaluator:
             for pair in self.pairs(ask, path)
             if (outcome := sheet[pair]) and (outcome.status == "failed" or pair.key in dropped)
         }
-        kept = self.store.recall(list(doubtful), self.metric_key, failed=True)
+        kept = self._store.recall(list(doubtful), self.metric_key, failed=True)
         for key, outcome in kept.items():
             sheet.put(doubtful[key], outcome)
 
@@ -244,9 +244,9 @@ class Evaluator:
             reply = Reply("failed", outcome.output, error=UNREAD)
             unread.append(replace(self._row(pair, reply), study_id=None))
             sheet.put(pair, outcome._replace(status="failed", feedback=UNREAD))
-        self.store.add_outcomes(unread, scores, [])
+        self._store.add_outcomes(unread, scores, [])
         # Another study may have had the same outcome graded otherwise meanwhile: what the store kept is what holds.
-        kept = self.store.recall([score.request_key for score in scores], self.metric_key)
+        kept = self._store.recall([score.request_key for score in scores], self.metric_key)
         for pair, _ in works:
             if pair.key in kept:
                 sheet.put(pair, kept[pair.key])
@@ -306,7 +306,7 @@ class Evaluator:
         n_scored, faults = self._n_scored, self._faults
         self._n_scored, self._faults = 0, []
         examples = [example for example, _ in faults]
-        self.ledger.health.note_scores(n_scored, examples, faults[-1][1] if faults else "")
+        self._ledger.health.note_scores(n_scored, examples, faults[-1][1] if faults else "")
 
     def _stored_key(self, pair: Pair, outcome: Outcome) -> str:
         return pair.key if outcome.status != "failed" else self._failed_key(pair)
@@ -319,7 +319,7 @@ class Evaluator:
         pairs = self.pairs(ask, path)
         while batch := _batch(pairs):
             rows = [ConsumedRow(self.study_id, path, self._stored_key(p, sheet[p]), p.prompt.id) for p in batch]
-            self.store.add_outcomes([], [], rows)
+            self._store.add_outcomes([], [], rows)
 
 
 def _check_scoring(task: Task, backend: Backend) -> None:

@@ -29,11 +29,11 @@ class Writer:
     """
 
     def __init__(self, backend: Backend, store: Store, ledger: Ledger, *, study_id: int, seed: int) -> None:
-        self.backend = backend
-        self.store = store
-        self.ledger = ledger
-        self.study_id = study_id
-        self.seed = seed
+        self._backend = backend
+        self._store = store
+        self._ledger = ledger
+        self._study_id = study_id
+        self._seed = seed
 
     def answer(self, asks: Mapping[str, Write]) -> dict[str, Written]:
         """Answer asks that are open side by side, by their journal paths.
@@ -44,18 +44,18 @@ class Writer:
             FatalBackendError: The model cannot be used at all.
         """
         texts = {path: self._stored(path) for path in asks}
-        with closing(self.ledger.run(self.backend, self._requests(asks, texts))) as arrivals:
+        with closing(self._ledger.run(self._backend, self._requests(asks, texts))) as arrivals:
             for (path, index), reply in filter(None, arrivals):
                 texts[path][index] = TextRow(index, reply.text, reply.status, reply.usage, reply.attempts)
-                self.store.add_texts(self.study_id, path, [texts[path][index]])
+                self._store.add_texts(self._study_id, path, [texts[path][index]])
         return {path: _written(rows) for path, rows in texts.items()}
 
     def recorded(self, path: str) -> Written:
         """Return the answer that the journal holds for this ask, without any call."""
-        return _written({row.index: row for row in self.store.texts(self.study_id, path)})
+        return _written({row.index: row for row in self._store.texts(self._study_id, path)})
 
     def _stored(self, path: str) -> dict[int, TextRow]:
-        return {row.index: row for row in self.store.texts(self.study_id, path) if row.status != "failed"}
+        return {row.index: row for row in self._store.texts(self._study_id, path) if row.status != "failed"}
 
     def _requests(
         self, asks: Mapping[str, Write], texts: Mapping[str, Mapping[int, TextRow]]
@@ -71,7 +71,7 @@ class Writer:
             messages=ask.messages,
             max_tokens=ask.max_tokens,
             temperature=ask.temperature,
-            seed=int(content_hash(self.seed, path, index)[:7], 16),
+            seed=int(content_hash(self._seed, path, index)[:7], 16),
             group=path,
         )
 
