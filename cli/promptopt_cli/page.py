@@ -88,8 +88,8 @@ def _run(study: "Study") -> "Result":
         except StudyBusyError as busy:
             if not is_told:
                 who = str(busy).partition(";")[0]
-                print(clean(f"{who}; here the page runs, and takes the search over should that process end."),
-                      file=sys.stderr, flush=True)  # fmt: skip
+                told = f"{who}; here the page runs, and takes the search over should that process end."
+                print(clean(told), file=sys.stderr, flush=True)
             is_told = True
             time.sleep(LOOK_S)
 

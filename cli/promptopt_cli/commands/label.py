@@ -96,8 +96,8 @@ def _label_here(spec: StudySpec, who: str, *, audit: bool) -> None:
                 show.result(result.to_json(), spec.store)
                 return
             if not _say_all(study, who, audit=audit):
-                print(f"Stopped; nothing is lost. Go on with: promptopt label {words_for(study.row.name, spec.store)}"
-                      " --terminal", file=sys.stderr)  # fmt: skip
+                again = f"promptopt label {words_for(study.row.name, spec.store)} --terminal"
+                print(f"Stopped; nothing is lost. Go on with: {again}", file=sys.stderr)
                 raise typer.Exit(3)
             if audit:
                 return

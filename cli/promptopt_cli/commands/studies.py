@@ -67,8 +67,11 @@ def best(study: Name, store: o.StorePath = DEFAULT_STORE, as_json: o.AsJson = Fa
 
 
 @app.command("diff", epilog="Example: promptopt studies diff one-study another-study")
-def diff(left: Name, right: Annotated[str, typer.Argument(help="Another study, or seed.")] = "seed",
-         store: o.StorePath = DEFAULT_STORE) -> None:  # fmt: skip
+def diff(
+    left: Name,
+    right: Annotated[str, typer.Argument(help="Another study, or seed.")] = "seed",
+    store: o.StorePath = DEFAULT_STORE,
+) -> None:
     """Show the best prompts of two studies side by side, or a study's seed and best."""
     from promptopt.report import best_prompt
     from promptopt_cli import show
