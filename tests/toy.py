@@ -2,13 +2,12 @@
 
 import os
 import sys
-import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from promptopt import api, plugins
+from promptopt import api, evaluator, plugins
 from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Budget
 from promptopt.config import ModelSpec, StrategySpec, StudySpec
@@ -23,6 +22,7 @@ from promptopt.task import Task
 
 SMALL = Budget(evaluations=40)  # of studies on the embedded model
 COLOURS = ("red", "green", "blue")
+Note = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,8 @@ def small_plural() -> Task:
     return replace(task, dataset=Dataset("plural", data.train[:60], data.dev[:10], data.test[:20]))
 
 
-def logged(backend: Any, log: int) -> Any:
-    """Return a backend class that notes when each request is sent and its reply handed over, so a killer can count."""
-
-    def note(what: str, name: str) -> None:
-        os.write(log, f"{what} {name} {time.monotonic():.6f}\n".encode())
+def logged(backend: Any, note: Note) -> Any:
+    """Return a backend class that notes each request that is sent and each reply handed over, so a killer can count."""
 
     class Logged(backend):  # type: ignore[misc]  # whichever backend is named
         def run(
@@ -108,14 +105,30 @@ def logged(backend: Any, log: int) -> Any:
     return Logged
 
 
+def noted(buffer: Any, note: Note) -> Any:
+    """Return a buffer class that notes when all replies handed over before have been stored."""
+
+    class Noted(buffer):  # type: ignore[misc]
+        def flush(self) -> None:
+            super().flush()
+            note("kept", "all")
+
+    return Noted
+
+
 def main() -> None:
     """Run a study with logged calls: store path, log path, strategy, model."""
     from promptopt.backends import embedded, simulated
 
     store, log, strategy, model = sys.argv[1:]
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    simulated.SimulatedBackend = logged(simulated.SimulatedBackend, handle)  # type: ignore[misc]  # opened by address
-    embedded.EmbeddedBackend = logged(embedded.EmbeddedBackend, handle)  # type: ignore[misc]
+
+    def note(what: str, name: str) -> None:
+        os.write(handle, f"{what} {name}\n".encode())
+
+    simulated.SimulatedBackend = logged(simulated.SimulatedBackend, note)  # type: ignore[misc]  # opened by address
+    embedded.EmbeddedBackend = logged(embedded.EmbeddedBackend, note)  # type: ignore[misc]
+    evaluator.OutcomeBuffer = noted(evaluator.OutcomeBuffer, note)  # type: ignore[misc]
     if model == "embedded:":
         run(toy_spec(Path(store), strategy, model, budget=SMALL), small_plural())
     else:
