@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -66,11 +65,11 @@ def test_two_people_get_different_pairs_unless_the_quorum_wants_both(ann: Browse
         assert (standing["given"], standing["agreed"], standing["shared"]) == (2, 1, 1)
 
 
-def test_the_standing_follows_the_search(ann: Browser, path: Path) -> None:
+def test_the_standing_follows_the_search(ann: Browser, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promptopt.web.desk.REST", 0)
     assert ann.ask("GET", "/standing").data["p_best"] is None
     recommend(path, ann.study_id, 0.93, may_stop=True)
     ann.say("left")
-    time.sleep(0.3)  # it rests a little after having been worked out
     standing = ann.ask("GET", "/standing").data
     assert (standing["p_best"], standing["may_stop"], standing["stop_at"]) == (0.93, True, 0.9)
     assert (standing["given"], standing["mine"]["n"]) == (1, 1)

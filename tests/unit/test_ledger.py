@@ -1,9 +1,9 @@
 """Ledger: every call is reserved before it is sent, so no cap is passed, and what room there is gets used."""
 
-import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -217,23 +217,26 @@ def test_what_the_last_lost_attempt_costs_stands_in_its_reply() -> None:
     assert reply.usage.cost_usd == pytest.approx(ledger.spend.usd)
 
 
-def test_when_time_is_up_calls_in_flight_are_cancelled() -> None:
-    ledger = Ledger(Budget(seconds=5), Spend(seconds=4.95))
+def test_when_time_is_up_calls_in_flight_are_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = SlowBackend(concurrency=4)
+    monkeypatch.setattr("promptopt.ledger.time", SimpleNamespace(monotonic=lambda: backend.now))
+    ledger = Ledger(Budget(seconds=5), Spend(seconds=4.95))
     done, unit = run(ledger, backend, 10)
     assert unit == "seconds"
-    assert len(done) < 4
-    assert ledger.spend.calls == len(backend.asked) >= 4, "what was sent is charged"
+    assert len(done) == 2
+    assert ledger.spend.calls == len(backend.asked) == 5, "what was sent is charged"
 
 
 class SlowBackend(FakeBackend):
-    """Takes 30 ms a reply."""
+    """Takes 30 ms a reply by a clock of its own."""
+
+    now = 100.0
 
     def run(
         self, requests: Iterable[tuple[K, Request]], again: Again = always
     ) -> Generator[tuple[K, Reply] | None, None, None]:
         for arrival in super().run(requests, again):
-            time.sleep(0.03)
+            self.now += 0.03
             yield arrival
 
 

@@ -1,13 +1,14 @@
 """Links and sessions: good once, for one study, for a while, and not after they were revoked."""
 
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from promptopt.errors import DataError
+from promptopt.store import passes
 from promptopt.store.store import Store
 from promptopt.testing.stores import filled
 
@@ -33,12 +34,17 @@ def test_a_link_is_exchanged_once_for_a_session_of_its_name_and_study(store: Sto
     assert store.exchange(2, session) is None, "a session is no link"
 
 
-def test_they_expire_together(store: Store) -> None:
-    link = store.invite(1, "Ann", lasts_s=0.05)
+def test_they_expire_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(second: float) -> None:
+        monkeypatch.setattr(passes, "time", SimpleNamespace(time=lambda: second))
+
+    at(100)
+    link, other = (store.invite(1, "Ann", lasts_s=60) for _ in range(2))
+    at(159)
     session = store.exchange(1, link)
-    other = store.invite(1, "Ann", lasts_s=0.05)
-    time.sleep(0.06)
     assert session is not None
+    assert store.session(session) is not None
+    at(161)
     assert store.session(session) is None
     assert store.exchange(1, other) is None
 
