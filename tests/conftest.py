@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +62,18 @@ def _loopback_only(request: pytest.FixtureRequest) -> Iterator[None]:
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
     yield
     pytest_socket._remove_restrictions()
+
+
+@pytest.fixture
+def kept_port() -> Iterator[int]:
+    """A port at which nobody listens but whom a test tells of it, as often as it likes: nobody else is given it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+        if sys.platform != "linux":  # where a port that somebody holds cannot be listened at
+            held.close()
+        yield port
 
 
 def require_package(name: str) -> None:

@@ -2,7 +2,6 @@ import contextlib
 import itertools
 import os
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -86,9 +85,9 @@ def pace(act: Act) -> HTTPOptions:
     return HASTY if act is HANGS else QUICK
 
 
-@pytest.mark.parametrize("act", [failure(429), failure(500), failure(503), RESET, HALF, HANGS])
+@pytest.mark.parametrize("act", [failure(429), failure(500), failure(503), RESET, HALF])
 def test_passing_faults_are_retried(act: Act) -> None:
-    reply = run_one(first(act), pace(act))
+    reply = run_one(first(act))
     assert (reply.status, reply.text, reply.attempts) == ("ok", "hello", 2)
 
 
@@ -205,7 +204,7 @@ def test_retry_after_holds_back_the_whole_endpoint(as_date: bool) -> None:
     assert all(reply.status == "ok" for reply in replies.values())
     times = sorted(at for _, at in server.calls)
     longest = max(after - before for before, after in itertools.pairwise(times))
-    assert longest > 0.45
+    assert longest > 0.25, "and not the 0.02 s between two calls"
 
 
 def test_a_very_long_retry_after_stops() -> None:
@@ -216,7 +215,7 @@ def test_a_very_long_retry_after_stops() -> None:
 def test_nothing_is_lost_under_mixed_faults_and_the_bound_holds() -> None:
     def script(text: str, attempt: int) -> Act:
         acts = [failure(429), failure(500), RESET, HALF, NOT_JSON]
-        return acts[hash_of(text) % 5] if attempt == 0 and hash_of(text) % 4 == 0 else Act(delay_s=0.005)
+        return acts[hash_of(text) % 5] if attempt == 0 and hash_of(text) % 4 == 0 else Act(delay_s=0.03)
 
     texts = [f"text {n}" for n in range(300)]
     with FaultServer(script) as server:
@@ -311,28 +310,30 @@ def test_a_redirect_is_not_followed() -> None:
         run_one(lambda text, attempt: failure(307, Location="http://127.0.0.1:9/v1"))
 
 
-def test_a_server_that_starts_slowly() -> None:
+def test_a_server_that_starts_slowly(kept_port: int) -> None:
     server = FaultServer(lambda text, attempt: failure(503) if attempt < 3 else OK)
-    server.port = free_port()
+    server.port = kept_port
     starter = threading.Timer(0.2, server.__enter__)
     starter.start()
     try:
-        reply = run(server, "hello", options=HTTPOptions(backoff_s=0.1))["hello"]
+        reply = run(server, "hello", options=HTTPOptions(backoff_s=0.1, max_attempts=10))["hello"]
         assert (reply.status, reply.attempts) == ("ok", 4)
     finally:
         starter.join()
         server.__exit__()
 
 
-def test_a_server_that_is_not_there() -> None:
-    backend = HTTPBackend(f"http://127.0.0.1:{free_port()}", QUICK)
+def test_a_server_that_is_not_there(kept_port: int) -> None:
+    backend = HTTPBackend(f"http://127.0.0.1:{kept_port}", QUICK)
     expected = pytest.raises(FatalBackendError, match="/v1 cannot be reached; is the server running there")
     with contextlib.closing(backend), expected:
         _ = backend.model
 
 
-def test_a_server_that_goes_away_stops_the_run() -> None:
-    with FaultServer() as server:
+def test_a_server_that_goes_away_stops_the_run(kept_port: int) -> None:
+    server = FaultServer()
+    server.port = kept_port
+    with server:
         backend = HTTPBackend(server.url, QUICK)
         assert backend.model == "tiny"
     with contextlib.closing(backend), pytest.raises(FatalBackendError, match="start the server again"):
@@ -357,9 +358,12 @@ def test_closing_the_iterator_stops_at_once() -> None:
 
 
 def test_ticks_while_nothing_comes() -> None:
-    server = FaultServer(lambda text, attempt: Act(delay_s=0.28))
-    with server, contextlib.closing(HTTPBackend(server.url)) as backend:
-        assert 2 <= [*backend.run([(0, ask("x"))])].count(None) <= 60
+    with FaultServer(lambda text, attempt: HANGS) as server, contextlib.closing(HTTPBackend(server.url)) as backend:
+        assert backend.model == "tiny"
+        began_at = time.monotonic()
+        with contextlib.closing(backend.run([(0, ask("x"))])) as replies:
+            assert [next(replies) for _ in range(4)] == [None] * 4
+        assert time.monotonic() - began_at > 4 * 0.02, "and not as fast as it can"
 
 
 def test_a_forked_child_is_refused() -> None:
@@ -367,7 +371,7 @@ def test_a_forked_child_is_refused() -> None:
         assert backend.model == "tiny"
         child = os.fork()
         if child == 0:
-            signal.alarm(5)
+            signal.alarm(60)
             try:
                 backend.run([(0, ask("x"))])
             except FatalBackendError as error:
@@ -388,11 +392,6 @@ def test_used_after_close() -> None:
 
 def hash_of(text: str) -> int:
     return sum(ord(c) * (n + 1) for n, c in enumerate(text))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)

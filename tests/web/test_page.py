@@ -1,12 +1,10 @@
 """The labelling page in headless Chromium: sessions by keyboard, a kill in the middle, several people."""
 
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,12 +49,6 @@ pytestmark = [
 # -- a whole session, with a kill in the middle
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def label(folder: Path, port: int) -> tuple["subprocess.Popen[bytes]", str]:
     """Start ``promptopt label`` and return it with the link that it prints."""
     command = [sys.executable, "-m", "promptopt", "label", "study.toml", "--invite", "Ann", "--port", str(port)]
@@ -80,13 +72,14 @@ def opinion(left: str, right: str) -> Verdict:
     return "left" if left < right else "right"
 
 
-def test_thirty_duels_by_keyboard_with_a_kill_in_the_middle(enter: Enter, path: Path, tmp_path: Path) -> None:
+def test_thirty_duels_by_keyboard_with_a_kill_in_the_middle(
+    enter: Enter, path: Path, tmp_path: Path, kept_port: int
+) -> None:
     (tmp_path / "study.toml").write_text(STUDY.format(store=path))
-    port = free_port()
-    process, link = label(tmp_path, port)
+    process, link = label(tmp_path, kept_port)
     pressed: list[str] = []
     try:
-        page = enter(f"http://127.0.0.1:{port}", 1, "Ann", link)
+        page = enter(f"http://127.0.0.1:{kept_port}", 1, "Ann", link)
         while True:
             page.wait_for_function("() => document.querySelector('#main').dataset.pair || "
                                    "document.querySelector('#rest-title').textContent.startsWith('Done')")  # fmt: skip
@@ -102,7 +95,7 @@ def test_thirty_duels_by_keyboard_with_a_kill_in_the_middle(enter: Enter, path: 
                 page.keyboard.press({"left": "1", "right": "2"}[pressed[-1]])
                 page.wait_for_selector("#offline:visible")
                 assert page.get_attribute("#main", "data-pair") == shown
-                process, _ = label(tmp_path, port)
+                process, _ = label(tmp_path, kept_port)
             else:
                 page.keyboard.press({"left": "1", "right": "2"}[pressed[-1]])
             page.wait_for_function("before => document.querySelector('#main').dataset.pair !== before", arg=shown)
@@ -221,9 +214,13 @@ def test_keys_can_be_switched_off_and_a_key_held_down_counts_once(enter: Enter, 
     page.check("#keys-on")
     page.click("#close")
     page.wait_for_timeout(250)
+    before = page.get_attribute("#main", "data-pair")
     for _ in range(8):
         page.keyboard.down("t")
-    page.wait_for_timeout(500)
+    page.wait_for_function("before => document.querySelector('#main').dataset.pair !== before", arg=before)
+    page.wait_for_timeout(250)
+    page.keyboard.down("t")
+    page.wait_for_timeout(250)
     assert len(said(path)) == 1
 
 
@@ -240,7 +237,10 @@ def test_differences_and_the_text_as_written(enter: Enter, served: Any) -> None:
     assert sorted(texts(page)) == ["the fast way", "the slow way"]
 
 
-def test_the_standing_and_that_one_may_stop_are_shown(enter: Enter, served: Any, path: Path) -> None:
+def test_the_standing_and_that_one_may_stop_are_shown(
+    enter: Enter, served: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptopt.web.desk.REST", 0)  # the page asks once a pair
     base, study_id = served(three(3))
     recommend(path, study_id, 0.93, may_stop=True)
     page = enter(base, study_id, "Ann")
