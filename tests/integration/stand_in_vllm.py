@@ -36,10 +36,15 @@ def main() -> None:
         sys.exit(7)
     if manner == "hang":
         time.sleep(600)
-    server = ThreadingHTTPServer((given.host, given.port), Handler)
-    server.daemon_threads = True
-    server.model = given.model  # type: ignore[attr-defined]
+    server = Server((given.host, given.port), Handler)
+    server.model = given.model
     server.serve_forever()
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024  # of five, those that come at once get lost, and are missed after two minutes
+    model = ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,7 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self._answer(200, {})
         elif self._is_allowed():
-            self._answer(200, {"data": [{"id": self.server.model, "root": self.server.model}]})  # type: ignore[attr-defined]
+            assert isinstance(self.server, Server)
+            self._answer(200, {"data": [{"id": self.server.model, "root": self.server.model}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -27,6 +27,7 @@ from tests.integration.fault_server import (
     answer,
     failure,
 )
+from tests.waiting import wait_for
 
 QUICK = HTTPOptions(concurrency=16, backoff_s=0.005)
 HASTY = replace(QUICK, timeout_s=0.4)  # for calls that hang, and no others
@@ -345,15 +346,11 @@ def test_closing_the_iterator_stops_at_once() -> None:
     with FaultServer(script) as server, contextlib.closing(HTTPBackend(server.url)) as backend:
         replies = backend.run((n, ask(str(n))) for n in range(500))
         assert next(reply for reply in replies if reply)[0] == 0
-        while len(server.calls) < 65:  # the place of the one that is back is taken again
-            time.sleep(0.005)
+        wait_for(lambda: len(server.calls) == 65)  # the place of the one that is back is taken again
         began_at = time.monotonic()
         replies.close()
         assert time.monotonic() - began_at < 10, "and not after the 30 s that the others take"
-        deadline = time.monotonic() + 10
-        while server.in_flight and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.in_flight == 0
+        wait_for(lambda: server.in_flight == 0)
         assert len(server.calls) == 65
 
 

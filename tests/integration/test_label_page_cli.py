@@ -6,7 +6,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from promptopt.store.store import Store
+from tests.waiting import wait_for
 from tests.web.client import Browser
 
 STUDY = ("sentiment", "--model", "simulated:additive", "-n", "160", "--judge", "human", "--study", "h",
@@ -38,13 +38,6 @@ class Label:
     def port(self) -> int:
         self.says("Ctrl-C ends the page")
         return int(self.says(r"(?<=127\.0\.0\.1:)\d+"))
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -105,7 +98,7 @@ def test_a_second_one_shares_the_pairs_and_takes_the_search_over_when_the_first_
     wait_for(lambda: say_all(people[1]) == "finished")
     second.says("The search is finished .* the page stays; Ctrl-C ends it")
     second.process.send_signal(signal.SIGINT)
-    assert second.process.wait(timeout=30) == 0
+    assert second.process.wait(timeout=60) == 0
     assert not is_served(ports[1])
 
 

@@ -14,6 +14,7 @@ import pytest
 from promptopt.errors import StudyBusyError
 from promptopt.store.store import Store
 from promptopt.testing.stores import filled, study_row
+from tests.waiting import wait_for
 
 # Each line says that the batch of this number was stored before the line was written.
 WRITE = """
@@ -88,6 +89,14 @@ def test_what_was_stored_survives_a_kill(path: Path, seed: int) -> None:
             first += len(used) // 6
 
 
+def is_taken(store: Store) -> bool:
+    try:
+        store.acquire_lease(1)
+    except StudyBusyError:
+        return False
+    return True
+
+
 def test_a_living_process_is_respected_and_a_dead_one_is_not(path: Path) -> None:
     with Store.open(path) as store, child(HOLD, path) as holder:
         assert first_line(holder) == "held\n"
@@ -96,14 +105,7 @@ def test_a_living_process_is_respected_and_a_dead_one_is_not(path: Path) -> None
         other = store.create_study(study_row("second"))
         store.acquire_lease(other)
         holder.kill()
-        deadline = time.monotonic() + 10
-        while True:  # not waited for: it stays a zombie, which is dead enough
-            try:
-                store.acquire_lease(1)
-                break
-            except StudyBusyError:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+        wait_for(lambda: is_taken(store))  # not waited for by its parent: it stays a zombie, which is dead enough
         store.release_lease(1)
 
 
@@ -111,13 +113,14 @@ def test_one_reads_and_writes_while_another_writes(path: Path) -> None:
     with Store.open(path) as store, Store.open(path, read_only=True) as reader, child(WRITE, path, 0) as writer:
         first_line(writer)
         seen: list[int] = []
-        deadline = time.monotonic() + 30
-        # A slow disk may hold the other one up for a while, so this goes on until it has moved.
-        while time.monotonic() < deadline and (len(seen) < 20 or seen[0] == seen[-1]):
+
+        def go_on() -> bool:
             seen.append(len(reader.consumed(1, "2")))
             store.create_study(study_row(f"study {len(seen)}"))
-            time.sleep(0.005)
+            # A slow disk may hold the other one up for a while, so this goes on until it has moved.
+            return len(seen) >= 20 and seen[0] < seen[-1]
+
+        wait_for(go_on)
         assert seen == sorted(seen)
-        assert seen[0] < seen[-1]
         assert all(count % 6 == 0 for count in seen), "readers see whole batches"
         assert len(reader.studies()) == 1 + len(seen)

@@ -13,7 +13,8 @@ from promptopt import catalogue
 from promptopt.backends.address import open_backend, read_vllm_options
 from promptopt.backends.vllm_kept import KeptServer, keep, kept
 from promptopt.errors import FatalBackendError, UnknownNameError
-from tests.integration.test_vllm_server import COMMAND, all_ended, ask, is_alive, pids, wait_until
+from tests.integration.test_vllm_server import COMMAND, ask, is_alive, pids, wait_for_the_end_of_all
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_it_outlives_the_command_serves_several_backends_and_is_stopped(tmp_path
     assert len(pids(tmp_path)) == 2, "a second start takes the first one's server"
     assert "ready" in command("status").stdout
     assert command("stop").stdout == "vllm:some/model has ended.\n"
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
     assert "No vLLM server is kept" in command("status").stdout
     assert list((tmp_path / "cache" / "servers").iterdir()) == []
 
@@ -59,7 +60,7 @@ def test_other_settings_that_decide_what_it_says_are_another_server(tmp_path: Pa
         assert same.model_key == open_backend("vllm:some/model").model_key
     finally:
         server.end()
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
 
 
 def test_where_it_is_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
@@ -79,8 +80,8 @@ def test_one_that_has_ended_is_told_from_another_process_of_its_number(tmp_path:
     with contextlib.closing(open_backend("vllm:some/model")) as backend:
         ask(backend)
         os.kill(server.pid, signal.SIGTERM)
-        assert all_ended(tmp_path)
-        assert wait_until(lambda: not server.is_running)
+        wait_for_the_end_of_all(tmp_path)
+        wait_for(lambda: not server.is_running)
         with pytest.raises(FatalBackendError, match=r"was kept has ended.*promptopt vllm start some/model"):
             ask(backend)
     assert kept() == []
@@ -95,5 +96,5 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     failed = command("start", "some/model")
     assert failed.returncode == 1
     assert "OutOfRoomError" in failed.stderr
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
     assert kept() == []

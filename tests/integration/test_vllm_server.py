@@ -6,8 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +20,10 @@ from promptopt.config import ModelSpec, StudySpec
 from promptopt.errors import ConfigError, FatalBackendError, UnknownNameError
 from promptopt.layout import Message
 from tests.toy import dump, run, toy_spec, toy_task
+from tests.waiting import LONGEST_S, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = shlex.join([sys.executable, str(Path(__file__).parent / "stand_in_vllm.py")])
-LONGEST_S = 240.0
 SMALL = toy_task(40, 10, 20)
 
 
@@ -49,15 +47,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(true: Callable[[], bool]) -> bool:
-    give_up_at = time.monotonic() + LONGEST_S
-    while not true() and time.monotonic() < give_up_at:
-        time.sleep(0.02)
-    return true()
-
-
-def all_ended(folder: Path) -> bool:
-    return wait_until(lambda: not any(map(is_alive, pids(folder))))
+def wait_for_the_end_of_all(folder: Path) -> None:
+    wait_for(lambda: not any(map(is_alive, pids(folder))))
 
 
 def ask(backend: Backend, n: int = 4) -> list[Reply]:
@@ -100,7 +91,7 @@ def test_one_that_dies_at_its_start_is_quoted(tmp_path: Path, monkeypatch: pytes
     assert "the last line" in said
     assert "my key is ***" in said
     assert str(tmp_path / "cache" / "logs") in said
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
 
 
 def test_one_that_hangs_at_its_start_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +99,7 @@ def test_one_that_hangs_at_its_start_is_given_up(tmp_path: Path, monkeypatch: py
     backend = open_backend("vllm:m", options={"start_timeout_s": "2"})
     with contextlib.closing(backend), pytest.raises(FatalBackendError, match="not ready within start_timeout_s = 2 s"):
         ask(backend)
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
 
 
 def test_one_that_dies_at_work_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,27 +110,27 @@ def test_one_that_dies_at_work_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.raises(FatalBackendError, match=r"ended \(exit code 3\).*RuntimeError: the engine is dead"),
     ):
         ask(backend, 20)
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
 
 
 @pytest.mark.parametrize("manner", ["ready", "hang"])
 def test_kill_9_of_the_parent_leaves_no_process(tmp_path: Path, manner: str) -> None:
     """At work, and while the server still starts."""
     sign = "a.db-begun" if manner == "ready" else "pids"
-    kill_at(start_child(tmp_path / "a.db", {"STAND_IN": manner, "STAND_IN_S": "0.1"}), tmp_path / sign)
+    kill_at(start_child(tmp_path / "a.db", {"STAND_IN": manner, "STAND_IN_S": "0.5"}), tmp_path / sign)
     assert len(pids(tmp_path)) == 2
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
 
 
 def test_a_study_killed_with_9_resumes_on_another_port_to_the_same_journal(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole.db", tmp_path / "killed.db"
     assert run(spec(whole), SMALL).state == "finished"
-    kill_at(start_child(killed, {"STAND_IN_S": "0.1"}), tmp_path / "killed.db-begun")
+    kill_at(start_child(killed, {"STAND_IN_S": "0.5"}), tmp_path / "killed.db-begun")
     with start_child(killed) as child:
         assert child.wait(LONGEST_S) == 0
     assert dump(killed) == dump(whole)
     assert len(pids(tmp_path)) == 6
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
 
 
 def test_a_start_is_reported_on_the_command_line(tmp_path: Path) -> None:
@@ -148,7 +139,7 @@ def test_a_start_is_reported_on_the_command_line(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.startswith(f"starting vLLM, its log is {tmp_path}")
     assert "vLLM is ready after" in ran.stderr
-    assert all_ended(tmp_path)
+    wait_for_the_end_of_all(tmp_path)
 
 
 def test_what_ignores_being_asked_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +157,7 @@ def test_a_watchdog_that_is_told_to_end_ends_its_server_first(tmp_path: Path) ->
     with subprocess.Popen(
         [sys.executable, "-I", watchdog.__file__, sys.executable, "-c", code], stdin=subprocess.PIPE
     ) as dog:
-        assert wait_until(lambda: len(pids(tmp_path)) == 1)
+        wait_for(lambda: len(pids(tmp_path)) == 1)
         dog.terminate()
         dog.wait(LONGEST_S)
         assert not is_alive(pids(tmp_path)[0])
@@ -228,7 +219,7 @@ def start_child(store: Path, environment: dict[str, str] | None = None) -> "subp
 def kill_at(child: "subprocess.Popen[bytes]", sign: Path) -> None:
     """Kill a child with -9 when a file has been written."""
     with child:
-        assert wait_until(lambda: (sign.exists() and sign.stat().st_size > 0) or child.poll() is not None)
+        wait_for(lambda: (sign.exists() and sign.stat().st_size > 0) or child.poll() is not None)
         assert child.poll() is None, "it ended before it could be killed"
         os.kill(child.pid, signal.SIGKILL)
 

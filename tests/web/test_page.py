@@ -3,8 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from promptopt.config import read_spec
 from promptopt.duel import Verdict
 from promptopt.store.rows import Shown
 from promptopt.store.store import Store
+from tests.waiting import wait_for
 from tests.web.conftest import Enter
 from tests.web.hands import READY, press, said, texts, three
 from tests.web.stage import TASK, recommend
@@ -59,13 +58,6 @@ def label(folder: Path, port: int) -> tuple["subprocess.Popen[bytes]", str]:
     links = [line for line in said.read_text().splitlines() if line.startswith("Ann: ")]
     assert links, said.read_text()
     return process, links[0].removeprefix("Ann: ")
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def opinion(left: str, right: str) -> Verdict:
