@@ -121,7 +121,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_the_pages_of_the_strategies_say_what_the_code_says() -> None:
     script = ROOT / "docs" / "make_strategies.py"
-    ran = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

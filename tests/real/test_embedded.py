@@ -49,6 +49,8 @@ REVIEWS = (
     ("Great value, works perfectly, very happy.", "positive"),
     ("Boring, far too long and badly acted.", "negative"),
 )
+# What it takes to stop and to answer the next one, in seconds of the processor: a fraction of one. The story takes 13.
+SOON_S = 3.0
 STORY = Request("completion", (Message("text", "Once upon a time there was a king who"),), max_tokens=1000)
 
 
@@ -192,20 +194,25 @@ def test_closing_the_iterator_ends_the_generation(backend: EmbeddedBackend) -> N
         stream = backend.run([(0, request), (1, request)])
         assert next(stream) is None
         time.sleep(0.3)
-        began_at = time.monotonic()
+        began_at = time.process_time()
         stream.close()
-        assert time.monotonic() - began_at < 1
         assert ask(backend, "1, 2,", max_tokens=2).status == "truncated"
-        assert time.monotonic() - began_at < 5, "the engine went on"
+        assert time.process_time() - began_at < SOON_S, "the engine went on"
 
 
 def test_an_interrupt_ends_the_generation(backend: EmbeddedBackend) -> None:
-    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
-    began_at = time.monotonic()
+    def listen() -> None:
+        stream = backend.run([(0, STORY)])
+        assert next(stream) is None
+        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+        list(stream)
+        time.sleep(60)  # so that the signal finds nothing else, however late it comes
+
+    began_at = time.process_time()
     with pytest.raises(KeyboardInterrupt):
-        list(backend.run([(0, STORY)]))
-    assert time.monotonic() - began_at < 1.5
+        listen()
     assert ask(backend, "1, 2,", max_tokens=2).status == "truncated"
+    assert time.process_time() - began_at < SOON_S, "the engine went on"
 
 
 def test_closing_while_others_use_it(path: Path) -> None:
@@ -223,12 +230,12 @@ def test_closing_while_others_use_it(path: Path) -> None:
         thread.start()
     time.sleep(1.0)
     closers = [threading.Thread(target=backend.close) for _ in range(2)]
-    began_at = time.monotonic()
+    began_at = time.process_time()
     for thread in closers:
         thread.start()
     for thread in (*closers, *users):
         thread.join()
-    assert time.monotonic() - began_at < 3
+    assert time.process_time() - began_at < SOON_S, "the engine went on"
     assert len(seen) == 2
     assert all("closed" in str(error) for error in seen)
     with pytest.raises(FatalBackendError, match="closed"):
@@ -249,7 +256,7 @@ def test_refused_after_a_fork(backend: EmbeddedBackend) -> None:
 
     process = context.Process(target=child)
     process.start()
-    process.join(20)
+    process.join(60)
     assert process.exitcode == 0
     assert "forked" in receiver.recv()
     assert ask(backend, "1, 2,", max_tokens=1).status == "truncated", "the parent goes on"
