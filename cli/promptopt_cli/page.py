@@ -148,6 +148,6 @@ def _page(store: str, study: tuple[int, str], invitation: Invitation) -> Iterato
 
 def _wait(why: str) -> None:
     """Say why nothing runs but the page, and wait for Ctrl-C."""
-    print(clean(f"{why}; Ctrl-C ends it."), file=sys.stderr, flush=True)
     with suppress(KeyboardInterrupt):
+        print(clean(f"{why}; Ctrl-C ends it."), file=sys.stderr, flush=True)
         threading.Event().wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from promptopt.store.store import Store
+from promptopt_cli import page
 from tests.waiting import wait_for
 from tests.web.client import Browser
 
@@ -100,6 +101,14 @@ def test_a_second_one_shares_the_pairs_and_takes_the_search_over_when_the_first_
     second.process.send_signal(signal.SIGINT)
     assert second.process.wait(timeout=60) == 0
     assert not is_served(ports[1])
+
+
+def test_ctrl_c_ends_the_page_as_soon_as_it_is_told_that_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.print", told)
+    page._wait("The search is finished and the page stays")
 
 
 def test_links_end_when_they_are_revoked_and_a_taken_port_is_one_sentence(
