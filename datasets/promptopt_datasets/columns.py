@@ -9,7 +9,7 @@ from typing import Any
 
 from promptopt.errors import DataError
 from promptopt.example import Example
-from promptopt_datasets.files import Row, kind_of
+from promptopt_datasets.files import Row, find_half, kind_of
 
 TARGETS = ("target", "label", "answer", "output", "gold", "class")
 ROLES = ("target", "choices", "meta", "id")
@@ -112,7 +112,7 @@ def _text(row: Row, column: str) -> str:
         raise DataError(
             f"{row.place}: '{column}' is a {kind_of(value)} and not text; write it as text, in double quotes."
         )
-    return value
+    return _whole(row, column, value)
 
 
 def _target(row: Row, column: str) -> str:
@@ -126,6 +126,13 @@ def _target(row: Row, column: str) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if not text.strip():
         raise DataError(f"{row.place}: the target '{column}' is empty; fill it in or remove the row.")
+    return _whole(row, column, text)
+
+
+def _whole(row: Row, column: str, text: str) -> str:
+    """Return a text that can be sent: JSON may write half a character, which no encoding has."""
+    if half := find_half(text):
+        raise DataError(f"{row.place}: '{column}' holds {half}, half a character; correct or remove it.")
     return text
 
 
@@ -143,7 +150,7 @@ def _choices(row: Row, column: str) -> tuple[str, ...]:
         value = _json(row, column, value)
     if not isinstance(value, list) or not all(isinstance(choice, str) for choice in value):
         raise DataError(f'{row.place}: \'{column}\' must be a list of texts, such as ["yes", "no"]; correct it.')
-    return tuple(dict.fromkeys(choice for choice in value if choice.strip()))
+    return tuple(dict.fromkeys(_whole(row, column, choice) for choice in value if choice.strip()))
 
 
 def _meta(row: Row, column: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from promptopt.errors import DataError
 
 SUFFIXES = (".jsonl", ".csv")
 KINDS = "JSONL (one JSON object a line) or CSV with a header"
+
+csv.field_size_limit(2**31 - 1)  # a cell may hold a whole document; the default is 131,072 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,15 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def read_prose(path: Path) -> str:
+    """Read a text that people write, without the carriage returns that some systems end lines with.
+
+    Raises:
+        DataError: As ``read_text``.
+    """
+    return read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _json_lines(path: Path, text: str) -> Iterator[Row]:
     # Only a line feed ends a line of JSONL: str.splitlines would cut at U+2028, which may stand inside a string.
     for number, line in enumerate(text.split("\n"), 1):
@@ -66,11 +78,13 @@ def _json_lines(path: Path, text: str) -> Iterator[Row]:
             continue
         place = f"{path}, line {number}"
         try:
-            values = json.loads(line)
+            values = json.loads(line, object_pairs_hook=partial(_once, place))
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{place}: this is not JSON ({error.msg}, column {error.colno}); write one JSON object on one line."
             ) from None
+        except ValueError:  # Python reads no number of more than 4,300 digits
+            raise DataError(f"{place}: a number has too many digits; write it as text, in double quotes.") from None
         except RecursionError:
             raise DataError(f"{place}: the JSON is nested too deeply; write flat objects.") from None
         if not isinstance(values, dict):
@@ -79,6 +93,14 @@ def _json_lines(path: Path, text: str) -> Iterator[Row]:
                 'write one object a line, such as {"input": "...", "target": "..."}.'
             )
         yield Row(place, values)
+
+
+def _once(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(values := dict(pairs)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{place}: the key '{twice}' stands twice; rename one of them.")
+    return values
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
@@ -116,8 +138,9 @@ def _header(path: Path, cells: list[str]) -> list[str]:
 
 def _named(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, str]:
     if len(cells) != len(header):
+        count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
         raise DataError(
-            f"{path}, line {line}: the row has {len(cells)} cells and the header {len(header)}; "
+            f"{path}, line {line}: the row has {count} and the header {len(header)}; "
             "put text that holds the separator in double quotes."
         )
     # A column without a name is the row number that some programs write.
@@ -130,3 +153,12 @@ def kind_of(value: Any) -> str:
         return "null"
     kinds = {bool: "true or false", int: "number", float: "number", str: "text", list: "list", dict: "object"}
     return kinds.get(type(value), type(value).__name__)
+
+
+def find_half(text: str) -> str:
+    r"""Return the first half character (lone surrogate) of a text as it is escaped, such as ``\ud800``; else nothing."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return ascii(text[error.start])[1:-1]
+    return ""

@@ -22,7 +22,7 @@ from promptopt.layout import (
 from promptopt.prompt import Prompt
 from promptopt.task import check_placeholders
 from promptopt_datasets.columns import field_name
-from promptopt_datasets.files import read_text
+from promptopt_datasets.files import find_half, read_prose
 
 ROLES = ("system", "user", "assistant")
 _SUFFIXES = (".txt", ".md", ".json")
@@ -60,7 +60,7 @@ def read_wording(prompt: str | Sequence[Mapping[str, Any]]) -> Wording:
         if " " in prompt:
             return Wording(prompt)
         raise ConfigError(f"prompt {prompt}: there is no such file; correct the path, or give the prompt as text.")
-    text = read_text(path)
+    text = read_prose(path)
     if path.suffix.casefold() != ".json":
         return Wording(text.strip())
     try:
@@ -80,9 +80,12 @@ def lay_out(wording: Wording, mode: Mode, labels: Mapping[str, str], cue: str, s
         stop: Strings that end the answer in completion mode.
 
     Raises:
-        ConfigError: It has fixed turns, which one text cannot hold, or a placeholder that the data does not have.
+        ConfigError: It has fixed turns, which one text cannot hold, a placeholder that the data does not have, or half
+            a character.
     """
     texts = (wording.system, wording.instruction, *(text for _, text in wording.turns))
+    if half := next(filter(None, map(find_half, texts)), ""):
+        raise ConfigError(f"prompt: it holds {half}, which is no character of UTF-8 text; correct or remove it.")
     check_placeholders(texts, labels)
     _check_spelling(texts, labels)
     if wording.turns and mode == "completion":

@@ -14,7 +14,7 @@ from promptopt.metrics.rubric import RUBRIC
 from promptopt.prompt import PARTS
 from promptopt.task import Decoding, Task
 from promptopt_datasets.columns import NO_TARGET, TARGET_IF_ANY
-from promptopt_datasets.files import read_text
+from promptopt_datasets.files import read_prose
 from promptopt_datasets.load import HUB, Rows, dataset_from_rows, load_card, load_dataset
 from promptopt_datasets.ready import ready_names, ready_path
 from promptopt_datasets.seeds import lay_out, read_wording
@@ -164,7 +164,7 @@ def _read_rubric(given: str) -> str:
     if "\n" in given or not given.casefold().endswith((".txt", ".md")):
         return given
     if Path(given).is_file():
-        return read_text(Path(given))
+        return read_prose(Path(given))
     if " " in given:
         return given
     raise ConfigError(f"rubric {given}: there is no such file; correct the path, or give the rubric as text.")

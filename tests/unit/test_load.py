@@ -186,6 +186,10 @@ GOOD = '{"input": "a", "target": "x"}'
         ),
         ('{"input": "b", "target": "y", "meta": [1]}', r"line 2: 'meta' is a list and not an object"),
         ('{"input": "b", "target": "y", "meta": {"aliases": "x"}}', r"line 2: the aliases in 'meta' must be a list"),
+        ('{"input": "b", "input": "c", "target": "y"}', r"line 2: the key 'input' stands twice; rename one of them\.$"),
+        ('{"input": "b", "target": ' + "1" * 5_000 + "}", r"line 2: a number has too many digits; write it as text"),
+        (r'{"input": "b \ud800", "target": "y"}', r"line 2: 'input' holds \\ud800, half a character"),
+        (r'{"input": "b", "target": "\udc00"}', r"line 2: 'target' holds \\udc00, half a character"),
         ("[" * 100_000, r"line 2: (the JSON is nested too deeply|this is not JSON)"),
     ],
 )
@@ -201,6 +205,7 @@ def test_bad_lines(tmp_path, bad, sentence):
     [
         ("", r"d\.csv: the file holds no rows; write one example a line\.$"),
         ("text,label\n", r"d\.csv: the file holds no rows"),
+        ("text,label\na\n", r"line 2: the row has 1 cell and the header 2; put text"),
         ("text,label\na,b,c\n", r"line 2: the row has 3 cells and the header 2; put text that holds the separator"),
         (
             'text,label\n"a\nb",x\n"open,y\nz,w\n',
@@ -344,3 +349,9 @@ def test_rows_from_the_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load))
     dataset = load_dataset("hf:a/b:en")
     assert (dataset.name, sizes(dataset), dataset.train[0].target) == ("b:en", [4, 4, 4], "neg")
+
+
+def test_a_cell_may_hold_a_whole_document(tmp_path):
+    text = "word " * 40_000
+    path = lines(tmp_path / "d.csv", "text,label", *(f"{i} {text},yes" for i in range(4)))
+    assert {len(example.inputs["text"]) for example in load_dataset(path).train} == {len(text) + 2}

@@ -195,3 +195,16 @@ def test_a_task_without_a_metric_needs_no_targets(tmp_path):
     assert {example.target for example in named.dataset.search} == {"urgent"}
     with pytest.raises(DataError, match="--metric none"):
         load_task(path, prompt="Answer: {message}")
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r"])
+def test_a_prompt_file_from_another_system_is_the_same_prompt(tmp_path, ends):
+    path = tmp_path / "p.txt"
+    path.write_bytes(ends.join([b"\xef\xbb\xbfJudge.", b"{text}", b""]))
+    assert read_wording(str(path)).instruction == "Judge.\n{text}"
+
+
+@pytest.mark.parametrize("prompt", ["Judge \udcff: {input}", [{"role": "user", "content": "\ud800 {input}"}]])
+def test_a_prompt_that_no_server_could_be_sent(prompt):
+    with pytest.raises(ConfigError, match=r"prompt: it holds \\ud\w+, which is no character of UTF-8 text"):
+        load_task(rows(4), prompt=prompt)
