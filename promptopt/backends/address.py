@@ -50,6 +50,8 @@ def open_backend(
             f"'{address}' does not say how the model is reached; write openai:{address}, litellm:PROVIDER/{address}, "
             f"http://host:port/v1#{address} or vllm:{address}."
         )
+    if kind not in KINDS and rest.partition("#")[0].partition("/")[0].isdecimal():  # a host and its port
+        raise ConfigError(f"'{address}' does not say how the server is reached; write http://{address}.")
     if not colon or kind not in KINDS:
         raise UnknownNameError("kind of backend", kind, KINDS)
     if kind == "embedded":

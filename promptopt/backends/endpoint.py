@@ -96,7 +96,10 @@ def _split(address: str) -> tuple[str, str, str]:
 
 
 def _check_url(url: str) -> SplitResult:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # a bracket of an IPv6 address is not closed, say
+        raise ConfigError(f"{url} is not an address ({error}); write http://host:port/v1.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{parts.scheme}://{parts.hostname or ''} is not an address; write http://host:port/v1.")
     try:

@@ -49,6 +49,9 @@ def test_unknown_names_offer_the_nearest(address: str, message: str) -> None:
         ("http://localhost", {"timeout_s": "0"}, "above 0"),
         ("http://localhost", {"reasoning": "perhaps"}, "true, false or auto"),
         ("http://localhost", {"body": "{"}, "JSON object"),
+        ("http://[::1", {}, r"http://\[::1 is not an address"),
+        ("localhost:8000/v1", {}, "write http://localhost:8000/v1"),
+        ("10.0.0.7:8000#m", {}, "write http://10.0.0.7:8000#m"),
         ("http://localhost", {"server": "vlm"}, "server = 'vlm' must be vllm"),
     ],
 )
