@@ -9,7 +9,7 @@ from promptopt.evaluation import ANSWERED
 LEAST_VALID = 0.9
 SILENT_AFTER = 40
 CHANCE = 0.02
-EMPTY = "without a word; has it too little room (--answer-tokens), or does something stop it at once?"
+EMPTY = "without a word; give it more room (--answer-tokens), or see what stops it at once"
 
 
 class TooManyFailuresError(Exception):
@@ -42,15 +42,16 @@ class Health:
             said = EMPTY if is_answer else reply.error or reply.text[:80] or address
             raise TooManyFailuresError(
                 f"none of the first {self._n} calls brought an answer that could be scored; the last one was "
-                f"{reply.status}: {said}"
+                f"{reply.status}: {said.rstrip('.')}"
             )
         if reply.status not in ("failed", "malformed"):
             return
         self._n_bad += 1
         if self._is_too_many(self._n_bad, self._n + self._n_known):
+            said = (reply.error or address).rstrip(".")
             raise TooManyFailuresError(
                 f"{self._n_bad} of {self._n} calls failed, and with more than {1 - self._floor:.0%} missing scores "
-                f"would mean little; the last one: {reply.error or address}"
+                f"would mean little; the last one: {said}"
             )
 
     def note_known(self, n: int) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from promptopt.backends.base import Reply
 from promptopt.health import Health, TooManyFailuresError
 
 
@@ -30,3 +31,15 @@ def test_many_rows_that_cannot_be_scored_stop_it_and_are_counted() -> None:
     health.note_scores(80)
     with pytest.raises(TooManyFailuresError, match=r"20 of 100 outputs .* \(on 20 examples\).*no number in it"):
         health.note_scores(0, [f"row {n}" for n in range(20)], "no number in it")
+
+
+@pytest.mark.parametrize("reply", [Reply("", "failed", error="The server says no."), Reply("", "ok")])
+def test_why_it_stops_goes_into_a_sentence(reply: Reply) -> None:
+    with pytest.raises(TooManyFailuresError) as stopped:
+        note(Health(), reply, 40)
+    assert str(stopped.value)[-1].isalpha(), "its user writes the end of the sentence"
+
+
+def note(health: Health, reply: Reply, times: int) -> None:
+    for _ in range(times):
+        health.note(reply, "http://localhost/v1")
