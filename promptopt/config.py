@@ -195,7 +195,7 @@ def read_spec(path: Path) -> StudySpec:
         ConfigError: It is missing, is no TOML, or a key is unknown or of the wrong type; names file and key.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such study file; correct the path, or use --data.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

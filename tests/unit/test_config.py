@@ -195,6 +195,11 @@ def test_a_file_that_cannot_be_read_is_said(file: Path) -> None:
         read_spec(file)
 
 
+def test_a_byte_order_mark_is_no_fault(file: Path) -> None:
+    file.write_text("\ufeff[study]\nname = 'marked'\n", encoding="utf-8")
+    assert read_spec(file).name == "marked"
+
+
 @pytest.mark.parametrize("change", [{"cache": "maybe"}])
 def test_a_spec_from_python_is_checked_too(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="on or off"):
