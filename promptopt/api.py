@@ -23,6 +23,7 @@ from promptopt.ids import content_hash
 from promptopt.judge_model import MAX_TOKENS
 from promptopt.layout import BYTES_A_TOKEN
 from promptopt.ledger import BudgetSpentError, Ledger
+from promptopt.metric import NO_METRIC
 from promptopt.opening import Download, added_seeds, identity_of, open_setup, study_row
 from promptopt.options import Data, Options, spec_of
 from promptopt.prompt import Candidate
@@ -89,8 +90,8 @@ def open_study(
         StudyMismatchError: The stored study of this name was made with other settings; says which.
     """
     with ExitStack() as stack:
+        task = task or load_task(spec)  # first, so that bad data leaves no empty store behind
         store = stack.enter_context(Store.open(spec.store))
-        task = task or load_task(spec)
         added = added_seeds(store, spec, fork_of)
         task = replace(task, seeds=(*task.seeds, *added))
         setup = open_setup(stack, spec, task, download, model)
@@ -248,15 +249,14 @@ def evaluate(
         download: Told how the embedded model's file comes.
 
     Raises:
-        ConfigError: There is no such split, it is empty, or a repeat is asked of a model that does not sample.
+        ConfigError: There is no such split, it is empty, there is no metric, or a repeat is asked of a model that does
+            not sample.
         StudyError: A cap was reached, or too many calls failed.
     """
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(spec.store))
         task = task or load_task(spec)
-        examples = _examples(task, split)
-        if repeat and not task.decoding.temperature:
-            raise ConfigError(f"--repeat {repeat} would bring the same answers at temperature 0; raise --temperature.")
+        examples = _to_measure(task, split, repeat)
+        store = stack.enter_context(Store.open(spec.store))
         setup = open_setup(stack, spec, task, download)
         digest = content_hash(identity_of(spec, setup))
         row = study_row(store, replace(spec, name=f"evaluate-{task.name}-{digest[:6]}"), setup, is_evaluation=True)
@@ -286,11 +286,15 @@ def evaluate(
         return Measured(task, split, candidate, evaluation, grades)
 
 
-def _examples(task: Task, split: Split) -> tuple[Example, ...]:
-    """Return the examples of a split that is there and not empty."""
+def _to_measure(task: Task, split: Split, repeat: int) -> tuple[Example, ...]:
+    """Return the examples of a split that is there and not empty, if a prompt can be scored on them so."""
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     examples = task.dataset.split(split)
     if not examples:
         raise ConfigError(f"task {task.name}: the split {split} is empty; choose another with --split.")
+    if task.metric.name == NO_METRIC:
+        raise ConfigError(f"task {task.name} has no metric, so there is nothing to score by; name one with --metric.")
+    if repeat and not task.decoding.temperature:
+        raise ConfigError(f"--repeat {repeat} would bring the same answers at temperature 0; raise --temperature.")
     return examples

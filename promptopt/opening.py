@@ -13,7 +13,7 @@ from promptopt.budget import Prices
 from promptopt.catalogue import embedded_file
 from promptopt.config import StrategySpec, StudySpec
 from promptopt.embedder import Encoder, EndpointEncoder, HashEncoder, SentenceEncoder
-from promptopt.errors import ConfigError, StoreError, StudyMismatchError
+from promptopt.errors import ConfigError, StoreError, StudyMismatchError, UnknownNameError
 from promptopt.ids import content_hash
 from promptopt.judge import Jury
 from promptopt.metric import NO_METRIC
@@ -181,8 +181,8 @@ def study_row(
         stored = row.config["identity"]
         changed = [key for key in identity if identity[key] != stored.get(key)]
         raise StudyMismatchError(
-            f"The study '{name}' in {spec.store} was made with another {', '.join(changed)}; give this one another "
-            f"name with --study, or start from its best prompts with --fork {name}."
+            f"The study '{name}' in {spec.store} was made with other settings ({', '.join(changed)}); give this one "
+            f"another name with --study, or start from its best prompts with --fork {name}."
         )
     if row is None:
         store.put_dataset(setup.task.dataset)
@@ -219,7 +219,8 @@ def added_seeds(store: Store, spec: StudySpec, fork_of: str | None) -> list[Prom
     """Return the seeds that a fork adds to those of its task: of the stored study, else of the one it forks.
 
     Raises:
-        ConfigError: There is no study to fork.
+        UnknownNameError: There is no study to fork.
+        ConfigError: It has found no prompts yet.
     """
     row = store.study(spec.name) if spec.name else None
     if row is not None:
@@ -263,6 +264,10 @@ def _versions(setup: Setup) -> dict[str, str]:
 def _best_prompts(store: Store, name: str) -> list[Prompt]:
     row = store.study(name)
     if row is None:
-        raise ConfigError(f"--fork {name}: there is no study of this name; see: promptopt studies list.")
+        raise UnknownNameError("study to fork", name, [known.name for known in store.studies()])
     said = [ask.payload for ask in store.journal(row.id) if ask.kind == "recommend" and ask.payload]
-    return [store.prompt(prompt_id) for prompt_id in said[-1]["ranking"][:FORK_SEEDS]] if said else []
+    if not said:
+        raise ConfigError(
+            f"The study to fork, '{name}', has found no prompts yet; let it go on first, or fork another."
+        )
+    return [store.prompt(prompt_id) for prompt_id in said[-1]["ranking"][:FORK_SEEDS]]

@@ -25,9 +25,11 @@ def show_study(store_path: str, name: str) -> dict[str, Any]:
 
     Raises:
         UnknownNameError: There is no such study; offers the nearest names.
+        ConfigError: It is the evaluation of one prompt.
     """
     with open_store(store_path) as store:
         row = find_study(store, name)
+        _refuse_evaluation(row)
         trials = sorted(store.trial_scores(row.id), key=lambda trial: (-trial.mean, trial.number))
         info = {trial.number: trial for trial in store.trials(row.id)}
         shown = [_trial(score, info[score.number]) for score in trials]
@@ -52,18 +54,21 @@ def best_prompt(store_path: str, name: str) -> tuple[Prompt, Mapping[str, Any]]:
         row = find_study(store, name)
         _refuse_evaluation(row)
         if "best" not in row.summary:
-            raise ConfigError(f"The study '{name}' has no prompt to show yet; go on with: promptopt resume {name}.")
+            raise ConfigError(f"The study '{name}' has no prompt to show yet; let it go on (promptopt resume) first.")
         return store.prompt(row.summary["best"]["id"]), row.summary
 
 
 def study_spec(store_path: str, name: str) -> Mapping[str, Any]:
-    """Return the settings that a study was made with.
+    """Return the settings that a study was made with, so that it can go on.
+
+    Commits:
+        A store of an older release is brought up to date.
 
     Raises:
         UnknownNameError: There is no such study.
         ConfigError: It is the evaluation of one prompt.
     """
-    with open_store(store_path) as store:
+    with open_store(store_path, read_only=False) as store:
         row = find_study(store, name)
         _refuse_evaluation(row)
         return {**row.config["spec"], "budget": dict(row.budget) or row.config["spec"]["budget"]}
@@ -104,7 +109,9 @@ def find_study(store: Store, name: str) -> StudyRow:
 
 def _refuse_evaluation(row: StudyRow) -> None:
     if row.config.get("is_evaluation"):
-        raise ConfigError(f"'{row.name}' is an evaluation and no search; the same promptopt evaluate command goes on.")
+        raise ConfigError(
+            f"'{row.name}' is an evaluation and no search; the same promptopt evaluate command shows it again."
+        )
 
 
 def _trial(score: TrialScoreRow, trial: TrialRow) -> dict[str, Any]:

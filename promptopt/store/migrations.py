@@ -72,9 +72,11 @@ def migrate(connection: Connection, path: Path, *, read_only: bool) -> None:
     if version == newest():
         return
     if read_only:
+        if version == 0:
+            raise StoreError(f"The store {path} is empty; run a study in it first, or name another file with --store.")
         raise StoreError(
-            f"The store {path} has schema {version} and this release reads schema {newest()}; "
-            "open it once for writing, which brings it up to date."
+            f"The store {path} has schema {version} and this release reads schema {newest()}; run or resume a study in "
+            f"it, which brings it up to date and keeps a copy in {path}.v{version}.bak."
         )
     with dialect.transaction(connection, write=True):
         version = _version(connection, path)  # another process may have been faster

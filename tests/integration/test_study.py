@@ -108,7 +108,7 @@ def test_cache_off_uses_no_other_studys_outcomes(store: Path, calls: list[str]) 
 
 def test_other_settings_under_the_same_name_are_refused(store: Path) -> None:
     run(toy_spec(store))
-    with pytest.raises(StudyMismatchError, match=r"'toy'.*another seed.*--fork"):
+    with pytest.raises(StudyMismatchError, match=r"'toy'.*other settings \(seed\).*--fork"):
         run(toy_spec(store, seed=4))
 
 
@@ -187,7 +187,7 @@ def test_an_interrupted_study_of_two_strategies_ends_like_one_that_was_not(store
     whole = store.with_name("whole.db")
     run(replace(toy_spec(whole), strategy=both))
     assert dump(store) == dump(whole)
-    with pytest.raises(StudyMismatchError, match="another strategy settings"):
+    with pytest.raises(StudyMismatchError, match=r"other settings \(strategy settings\)"):
         run(replace(toy_spec(store), strategy=replace(both, share=0.5)))
 
 

@@ -90,7 +90,11 @@ def test_a_failing_step_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPat
 
 def test_read_only_does_not_upgrade(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "MIGRATIONS", (add_colour,))
-    with pytest.raises(StoreError, match="open it once for writing"):
+    empty = old.with_name("empty.db")
+    empty.touch()
+    with pytest.raises(StoreError, match=r"empty\.db is empty; run a study in it first"):
+        Store.open(empty, read_only=True)
+    with pytest.raises(StoreError, match=r"run or resume a study in it, .*\.v1\.bak"):
         Store.open(old, read_only=True)
     assert version(old) == 1
 
