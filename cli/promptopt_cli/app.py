@@ -16,15 +16,20 @@ from promptopt_cli.text import clean, open_streams
 
 
 class Commands(TyperGroup):
-    """The commands; Ctrl-C in any of them, also before a study runs, is answered in one sentence."""
+    """The commands; Ctrl-C in any of them is answered in one sentence, and a closed pipe is no failure."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # who reads has seen enough, as head has; what is buffered would fail at the end again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except KeyboardInterrupt:
             print("promptopt: stopped; the same command goes on where it stood.", file=sys.stderr)
             raise typer.Exit(130) from None
+        return result
 
 
 app = typer.Typer(
@@ -58,11 +63,9 @@ def main() -> NoReturn:
     try:
         app()
     except PromptOptError as error:
-        print(f"promptopt: {clean(str(error))}", file=sys.stderr)
+        said = " ".join([str(error), *getattr(error, "__notes__", ())])
+        print(f"promptopt: {clean(said)}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:  # noqa: BLE001  # the one edge: nobody should see a traceback by surprise
         print(f"promptopt: {clean(_unexpected(error))}", file=sys.stderr)
         sys.exit(1)

@@ -20,11 +20,11 @@ def show_front(points: Sequence[Mapping[str, Any]]) -> None:
         out.print("No candidate has a score and a length yet.")
         return
     title = "score on search rows against length (tokens of four bytes, inputs left out), shortest first"
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table = Table(box=None, pad_edge=False, collapse_padding=True, title=title, title_justify="left")
     for column in ("", "trial", "prompt", "made by"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold", min_width=8 if column == "prompt" else None)
     for column in ("tokens", "read a call", "score", "± 1.96 se", "rows", "dev"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", min_width=5)
     for point in points:
         error, dev = point["standard_error"], point["dev"]
         table.add_row(

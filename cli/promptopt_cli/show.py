@@ -37,9 +37,17 @@ def console() -> "Console":
         def render_str(self, text: str, **settings: Any) -> "Text":
             return super().render_str(clean(text), **settings)
 
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end with code 1; whoever reads may stop, as head does
+
     # Tables in less than 60 columns are lines of single letters; there the terminal may break the lines.
     width = max(LEAST_WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
     return Plain(width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(out: "Console", text: str, style: str = "") -> None:
+    """Print a sentence: a terminal breaks it between words, and in a pipe it stays one line."""
+    out.print(text, style=style, soft_wrap=not sys.stdout.isatty())
 
 
 def as_json(data: Any) -> None:
@@ -55,22 +63,22 @@ def preview(study: "Study", data: Mapping[str, Any], *, stored: bool = True) -> 
     dataset = setup.task.dataset
     place = f" in {study.store.path}" if stored else ""
     out.print(f"{study.row.name}{place}", style="bold", soft_wrap=True)
-    out.print(f"  task      {setup.task.name}: {clean(setup.task.description) or 'no description'}")
-    out.print(
+    say(out, f"  task      {setup.task.name}: {clean(setup.task.description) or 'no description'}")
+    say(
+        out,
         f"  data      {len(dataset.search)} rows to search on, {len(dataset.pool)} for demonstrations, "
-        f"{len(dataset.dev)} dev, {len(dataset.test)} test; metric {setup.task.metric.name}"
+        f"{len(dataset.dev)} dev, {len(dataset.test)} test; metric {setup.task.metric.name}",
     )
-    out.print(f"  inputs    {', '.join(setup.task.fields)}")
+    say(out, f"  inputs    {', '.join(setup.task.fields)}")
     if setup.judge_model:
         out.print(f"  judge     {setup.judge_model.address}")
-    out.print(f"  model     {setup.task_model.address}    strategy {setup.strategy.name}    seed {setup.seed}")
+    say(out, f"  model     {setup.task_model.address}    strategy {setup.strategy.name}    seed {setup.seed}")
     others = "".join(f" + {data[f'{role}_calls']} by the {role} model" for role in ROLES if data[f"{role}_calls"])
     money = f", about ${data['usd']:.2f}" if data["usd"] is not None else ""
-    out.print(
-        f"  calls     at most {data['search_evaluations']} to search{others} + {data['proof_calls']} to prove it{money}"
-    )
+    search, proof = f"{data['search_evaluations']} to search{others}", f"{data['proof_calls']} to prove it{money}"
+    say(out, f"  calls     at most {search} + {proof}")
     for note in data["notes"]:
-        out.print(f"  note      {note}", style="yellow")
+        say(out, f"  note      {note}", "yellow")
     out.print()
 
 
@@ -79,24 +87,24 @@ def result(data: Mapping[str, Any], store: str) -> None:
     out = console()
     if "verdict" in data:
         style = WORD_STYLE.get(data["verdict"]["word"], "bold yellow")
-        out.print(f"\n{data['sentence']}\n", style=style)
+        say(out, f"\n{data['sentence']}\n", style)
         if any(finalist["dev"]["n"] for finalist in data["finalists"]):
             out.print(_final(data))
         for line in _before_and_after(data):
-            out.print(line, soft_wrap=True)
+            say(out, line)
         if len(data["verdict"].get("tasks", ())) > 1:  # what an older release stored has none
             out.print(_by_task(data))
     else:
-        out.print(f"\n{data['sentence']}", style="bold yellow")
+        say(out, f"\n{data['sentence']}", "bold yellow")
     for line in describe_judges(data):
-        out.print(line, soft_wrap=True)
+        say(out, line)
     if data["best"]["id"] != data["seed"]["id"]:
         out.print(_side_by_side(data["seed"]["messages"], data["best"]["messages"]))
     for told in _effects(data):
         out.print(told)
-    out.print(_cost(data), soft_wrap=True)
+    say(out, _cost(data))
     for line in _looks(data):
-        out.print(line, style="yellow", soft_wrap=True)
+        say(out, line, "yellow")
     if "verdict" in data:
         name = words_for(data["name"], store)
         out.print(f"\nUse it: promptopt export {name}", soft_wrap=True)
@@ -117,17 +125,20 @@ def studies(lines: Sequence[Mapping[str, Any]], store: str) -> None:
 
     table = Table(box=None, pad_edge=False)
     for column in ("study", "state", "made", "verdict"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for line in lines:
-        table.add_row(line["name"], line["state"], line["created"][:16].replace("T", " "), clean(_stand(line, store)))
+        table.add_row(line["name"], line["state"], line["created"][:16].replace("T", " "), clean(stand(line, store)))
     console().print(table)
 
 
-def _stand(line: Mapping[str, Any], store: str) -> str:
-    """Return where a study stands: its verdict, or how it goes on if its process was killed."""
+def stand(line: Mapping[str, Any], store: str) -> str:
+    """Return where a study stands: its verdict, or how it goes on."""
+    name, sentence = words_for(line["name"], store), str(line["sentence"])
     if line["state"] == "interrupted":
-        return f"its process has ended; go on with: promptopt resume {words_for(line['name'], store)}"
-    return str(line["sentence"])
+        return f"its process has ended; go on with: promptopt resume {name}"
+    if line["state"] == "paused" and sentence:  # an evaluation has none
+        return f"{sentence} Go on with: promptopt resume {name}"
+    return f"{sentence} Give verdicts with: promptopt label {name}" if line["state"] == "waiting" else sentence
 
 
 def trials(data: Mapping[str, Any], most: int) -> None:
@@ -358,7 +369,7 @@ def measured(data: Mapping[str, Any]) -> None:
     if "tasks" in data:
         table(data["tasks"], ("task", "mean", "low", "high", "n_valid", "n"))
     for line in describe_judges(data):
-        out.print(line, soft_wrap=True)
+        say(out, line)
     wrong = [row for row in data["outcomes"] if row["score"] is not None and row["score"] < 1]
     if wrong:
         out.print(f"\n{len(wrong)} not right, for example:")
@@ -375,9 +386,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
 
     shown = Table(box=None, pad_edge=False)
     for column in columns:
-        numeric = all(isinstance(row.get(column), int | float) for row in rows)
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        cells = [row.get(column, "") for row in rows]
+        numeric = all(isinstance(cell, int | float) for cell in cells)
+        short = all(len(str(cell)) <= LEAST_WIDTH // 4 for cell in cells)
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=short)
     for row in rows:
-        cells = (row.get(column, "") for column in columns)
-        shown.add_row(*(f"{c:.3f}" if isinstance(c, float) else " ".join(str(c).split()) for c in cells))
+        values = (row.get(column, "") for column in columns)
+        shown.add_row(*(f"{v:.3f}" if isinstance(v, float) else " ".join(str(v).split()) for v in values))
     console().print(shown)

@@ -156,7 +156,7 @@ def kind_of(value: Any) -> str:
 
 
 def find_half(text: str) -> str:
-    r"""Return the first half character (lone surrogate) of a text as it is escaped, such as ``\ud800``; else nothing."""
+    r"""Return the first half character of a text as it is escaped, such as ``\ud800``; else nothing."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

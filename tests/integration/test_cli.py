@@ -279,12 +279,14 @@ def test_whether_there_is_a_vllm_command(cli: Cli, monkeypatch: pytest.MonkeyPat
     "words",
     [(), ("optimize",), ("resume",), ("evaluate",), ("export",), ("strategies",), ("tasks",), ("doctor",),
      ("studies", "list"), ("studies", "show"), ("studies", "best"), ("studies", "diff"), ("studies", "delete"),
-     ("models", "list"), ("models", "pull"), ("vllm", "start"), ("vllm", "status"), ("vllm", "stop")],
+     ("models", "list"), ("models", "pull"), ("vllm", "start"), ("vllm", "status"), ("vllm", "stop"), ("label",),
+     ("studies",), ("models",), ("vllm",)],
 )  # fmt: skip
 def test_every_help_ends_with_an_example(cli: Cli, words: tuple[str, ...]) -> None:
     ran = cli(*words, "--help")
     assert ran.code == 0
     assert "Example" in ran.out.strip().split("\n\n")[-1]
+    assert "..." not in ran.out, "what a command does is said in a line that fits"
 
 
 BAD = {
@@ -345,7 +347,7 @@ def test_guards_are_switched_by_option_and_by_file(cli: Cli, data: str, tmp_path
     shown = json.loads(cli("studies", "show", "one", "--json").out)
     assert shown["refused_list"] == []
     again = cli(*words, "--study", "one")
-    assert (again.code, "another guards" in again.err) == (2, True)
+    assert (again.code, "other settings (guards)" in again.err) == (2, True)
     for bad, said in (
         ("url=off", "did you mean urls"),
         ("urls=perhaps", "must be true or false"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from promptopt.store.store import Store
+from tests.integration.fault_server import FaultServer, answer, failure
 from tests.toy import dump, run, toy_spec
 
 WORDS = (sys.executable, "-m", "promptopt")
@@ -70,6 +71,27 @@ def test_a_fault_of_ours_is_told_even_where_nothing_can_be_written(store: Path, 
     assert ran.returncode == 1
     assert "a fault of ours (ZeroDivisionError: division by zero)" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("words", ["studies show toy", "studies list --json", "export toy"])
+def test_a_reader_who_has_seen_enough_is_no_failure(store: Path, words: str) -> None:
+    ran = shell(f"{' '.join(WORDS)} {words} --store {store} | true; exit ${{PIPESTATUS[0]}}")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_model_that_stops_a_study_is_no_end_of_it(tmp_path: Path) -> None:
+    data, words = tmp_path / "d.csv", " ".join(WORDS)
+    data.write_text("text,label\n" + "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(200)), encoding="utf-8")
+    with FaultServer(lambda text, attempt: answer("a")) as server:
+        server.script = lambda text, attempt: failure(401) if len(server.calls) > 60 else answer("a")
+        made = shell(
+            f"{words} optimize {data} --prompt a? --model {server.url} -n 90 --study late --store {tmp_path}/s.db"
+        )
+        assert made.returncode == 1
+        assert "go on with: promptopt resume late --store" in made.stderr
+        server.script = lambda text, attempt: answer("a")
+        ran = shell(f"{words} resume late --store {tmp_path}/s.db")
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_showing_changes_nothing(store: Path) -> None:

@@ -36,7 +36,7 @@ def evaluate(
     store: o.StoreOption = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Score a prompt on one split of a task, with its interval and some of its errors."""
+    """Score a prompt on one split, with its interval and errors."""
     from promptopt import api
     from promptopt_cli import show
     from promptopt_cli.live import LiveLine, show_download

@@ -33,7 +33,7 @@ def export(
     form: Form = "text",
     store: o.StorePath = DEFAULT_STORE,
 ) -> None:
-    """Print the prompt that a study says to use; inputs stand as {field}."""
+    """Print the prompt that a study says to use. Inputs stand as {field}."""
     from promptopt.report import best_prompt
     from promptopt_cli.show import as_json
 

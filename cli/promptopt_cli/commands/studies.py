@@ -8,11 +8,16 @@ from promptopt.config import DEFAULT_STORE
 from promptopt.errors import ConfigError
 from promptopt_cli import options as o
 
-app = typer.Typer(help="List, show, compare and delete stored studies.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, show, compare and delete stored studies.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example: promptopt studies list",
+)
 
 Name = Annotated[str, typer.Argument(help="The study's name.")]
 Front = Annotated[bool, typer.Option("--front", help="Show score against prompt tokens, and who is beaten by none.")]
-Most = Annotated[int, typer.Option("--trials", help="How many trials to show.")]
+Most = Annotated[int, typer.Option("--trials", help="How many trials to show.", min=0)]
 
 
 @app.command("list", epilog="Example: promptopt studies list")
@@ -36,7 +41,10 @@ def show_(
     front: Front = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show a study: verdict, final, prompts, effects and its best trials; or its candidates' score against length."""
+    """Show a study: verdict, final, prompts, effects, best trials.
+
+    Or, with --front, how its candidates score against their length.
+    """
     from promptopt.report import show_study
     from promptopt_cli import show
 
@@ -54,7 +62,7 @@ def show_(
     if data["state"] == "interrupted":
         show.studies([data], store)
     elif "seed" in data:
-        show.result(data, store)
+        show.result({**data, "sentence": show.stand(data, store)}, store)
     show.trials(data, trials)
 
 
@@ -72,7 +80,7 @@ def diff(
     right: Annotated[str, typer.Argument(help="Another study, or seed.")] = "seed",
     store: o.StorePath = DEFAULT_STORE,
 ) -> None:
-    """Show the best prompts of two studies side by side, or a study's seed and best."""
+    """Show two prompts side by side: of two studies, or seed and best."""
     from promptopt.report import best_prompt
     from promptopt_cli import show
 
@@ -90,7 +98,7 @@ def delete(
     store: o.StorePath = DEFAULT_STORE,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a study; model outputs that other studies may use stay in the store."""
+    """Delete a study; outputs that other studies may use stay."""
     import sys
 
     from promptopt.report import delete_study

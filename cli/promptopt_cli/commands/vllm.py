@@ -6,14 +6,22 @@ import typer
 
 from promptopt_cli import options as o
 
-app = typer.Typer(help="Keep a vLLM server between runs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Keep a vLLM server between runs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example: promptopt vllm start Qwen/Qwen3-8B",
+)
 
 
 @app.command("start", epilog="Example: promptopt vllm start Qwen/Qwen3-8B --model-option max_model_len=4096")
 def start(
     model: Annotated[str, typer.Argument(help="A folder, or a name on the hub.")], model_option: o.ModelOptions = None
 ) -> None:
-    """Start a server that stays until it is stopped; studies with --model vllm:MODEL and the same options use it."""
+    """Start a server that stays until it is stopped.
+
+    Studies with --model vllm:MODEL and the same options use it.
+    """
     from promptopt import catalogue
     from promptopt_cli.live import show_download
 
