@@ -207,7 +207,8 @@ def _installed(package: str, state: str) -> str:
 
 def examine(address: str) -> list[dict[str, str]]:
     """Check this machine and one model; each check says ``good``, ``absent`` or ``wrong`` and why."""
-    checks = [{"check": "python", "state": "good", "what": platform.python_version()}]
+    versions = {"promptopt": version("promptopt"), "python": platform.python_version()}
+    checks = [{"check": name, "state": "good", "what": number} for name, number in versions.items()]
     checks += [_extra(name, module) for name, module in EXTRAS.items()]
     served = _vllm()["state"]
     checks.append({"check": "vllm:", "state": "good" if served.startswith("starts") else "absent", "what": served})

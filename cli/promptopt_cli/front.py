@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from promptopt_cli.show import console
+from promptopt_cli.show import console, say
 
 COLUMNS = (
     "number", "prompt_id", "operator", "tokens", "read", "mean", "standard_error", "n_valid", "dev", "is_front",
@@ -21,10 +21,11 @@ def show_front(points: Sequence[Mapping[str, Any]]) -> None:
         return
     title = "score on search rows against length (tokens of four bytes, inputs left out), shortest first"
     table = Table(box=None, pad_edge=False, collapse_padding=True, title=title, title_justify="left")
-    for column in ("", "trial", "prompt", "made by"):
-        table.add_column(column, overflow="fold", min_width=8 if column == "prompt" else None)
-    for column in ("tokens", "read a call", "score", "± 1.96 se", "rows", "dev"):
-        table.add_column(column, justify="right", min_width=5)
+    for column in ("", "trial", "prompt"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("made\nby", overflow="fold")
+    for column in ("tokens", "read\na call", "score", "± 1.96\nse", "rows", "dev"):
+        table.add_column(column, justify="right", no_wrap=True)
     for point in points:
         error, dev = point["standard_error"], point["dev"]
         table.add_row(
@@ -41,9 +42,10 @@ def show_front(points: Sequence[Mapping[str, Any]]) -> None:
             style="bold" if point["is_front"] else "",
         )
     out.print(table)
-    out.print(
+    say(
+        out,
         "* none is as short and better, or shorter and as good, among those scored at least half as often as the most "
-        "scored. Scores of a search flatter what it picked: dev and test decide."
+        "scored. Scores of a search flatter what it picked: dev and test decide.",
     )
 
 

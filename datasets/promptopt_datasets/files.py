@@ -14,8 +14,6 @@ from promptopt.errors import DataError
 SUFFIXES = (".jsonl", ".csv")
 KINDS = "JSONL (one JSON object a line) or CSV with a header"
 
-csv.field_size_limit(2**31 - 1)  # a cell may hold a whole document; the default is 131,072 characters
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -104,6 +102,7 @@ def _once(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may hold a whole document
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     header: list[str] = []
     line = 1

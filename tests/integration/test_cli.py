@@ -272,6 +272,7 @@ def test_whether_there_is_a_vllm_command(cli: Cli, monkeypatch: pytest.MonkeyPat
         )
         assert (command in listed["state"]) == (state == "good")
         checks = json.loads(cli("doctor", "--model", MODEL, "--json").out)
+        assert checks[0]["check"] == "promptopt"
         assert [check["state"] for check in checks if check["check"] == "vllm:"] == [state]
 
 
