@@ -287,7 +287,9 @@ def test_every_help_ends_with_an_example(cli: Cli, words: tuple[str, ...]) -> No
     ran = cli(*words, "--help")
     assert ran.code == 0
     assert "Example" in ran.out.strip().split("\n\n")[-1]
-    assert "..." not in ran.out, "what a command does is said in a line that fits"
+    assert not [line for line in ran.out.splitlines()[1:] if line.endswith("...")], (
+        "what a command does is said in a line that fits"
+    )
 
 
 BAD = {
