@@ -79,6 +79,8 @@ class Context:
         """
         if not ask.candidates or not ask.examples:
             return "evaluates nothing"
+        if len({example.id for example in ask.examples}) < len(ask.examples):
+            return "names an example twice"
         search, pool = ({example.id for example in part} for part in (self.search, self.pool))
         for example in (e for e in ask.examples if e.id not in search):
             if example.id not in pool:

@@ -225,6 +225,11 @@ def test_a_closed_dialogue_asks_nothing_more(strategy: TwoQuestions) -> None:
     assert early.ask() is None
 
 
+def test_an_example_named_twice_is_a_fault() -> None:
+    assert CONTEXT.fault(Evaluate([SEED], ROWS[:2])) == ""
+    assert CONTEXT.fault(Evaluate([SEED], [ROWS[0], ROWS[0]])) == "names an example twice"
+
+
 def test_chance_depends_on_seed_and_place_alone() -> None:
     def draws(seed: int, *place: object) -> list[float]:
         rng = Context("", TASK.seeds, (), ROWS, evaluations=1, seed=seed).rng(*place)
