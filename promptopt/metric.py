@@ -60,15 +60,17 @@ def score_by(metric: Metric, output: str, example: Example) -> Score:
     """
     try:
         score = metric.score(output, example)
+        value = float(score.value)
     except MetricError:
         raise
     except Exception as error:
         what = f"the metric {metric.name} raised {type(error).__name__}: {error}"
         raise MetricError(f"{what} {where(output, example)}.") from error
-    if not 0 <= score.value <= 1:  # also true of NaN
-        what = f"the metric {metric.name} gave {score.value}, which is not from 0 to 1; scale it"
+    if not 0 <= value <= 1:  # also true of NaN
+        what = f"the metric {metric.name} gave {value}, which is not from 0 to 1; scale it"
         raise MetricError(f"{what} {where(output, example)}.")
-    return score
+    # As the store gives it back, since a 1 or a minus zero would be another answer when it is replayed.
+    return Score(value + 0.0, score.feedback)
 
 
 def where(output: str, example: Example) -> str:

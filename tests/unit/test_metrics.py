@@ -10,6 +10,7 @@ from promptopt.errors import ConfigError, DataError, MetricError, UnknownNameErr
 from promptopt.example import Dataset, Example
 from promptopt.metric import Score, score_by
 from promptopt.metrics import CallableMetric, metric_names, open_metric, suggest_metric
+from tests.toy import Same
 
 LETTERS = ("(A)", "(B)", "(C)")
 
@@ -363,3 +364,21 @@ def test_a_function_that_raises_is_named():
     ) as caught:
         score_by(CallableMetric(lambda output, e: 1 / 0, "m"), "out", known)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(1, "1.0"), (True, "1.0"), (0, "0.0"), (-0.0, "0.0")])
+def test_a_score_is_kept_as_the_store_gives_it_back(given, kept):
+    metric = CallableMetric(lambda output, example: Score(given), "own")
+    assert repr(score_by(metric, "red", example("red")).value) == kept
+
+
+class Wordy(Same):
+    """Says how good an output is in words."""
+
+    def score(self, output, example):
+        return Score("high")
+
+
+def test_a_score_that_is_no_number_is_named():
+    with pytest.raises(MetricError, match=r"same raised ValueError: could not convert .*'high'"):
+        score_by(Wordy(), "red", example("red"))
