@@ -6,7 +6,7 @@ What the store already knows is not called again; what comes in is stored before
 import hashlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import replace
 from typing import Literal
@@ -165,19 +165,19 @@ class Evaluator:
         stored = self._store.recall([pair.key for pair in batch], self.metric_key)
         self._ledger.health.note_known(len(stored))
         self._n_scored += sum(outcome.score is not None for outcome in stored.values())
-        fresh, unknown = [], []
-        for pair in batch:
-            outcome = stored.get(pair.key)
-            if outcome is None:
-                unknown.append(pair)
-                continue
+        self._put_stored([(pair, stored[pair.key]) for pair in batch if pair.key in stored], sheet)
+        return [pair for pair in batch if pair.key not in stored]
+
+    def _put_stored(self, stored: Iterable[tuple[Pair, Outcome]], sheet: Sheet) -> None:
+        """Write down outcomes that the store holds; those that have no score by this metric get one."""
+        fresh = []
+        for pair, outcome in stored:
             if outcome.score is None and (score := self._score(pair.key, outcome.status, outcome.output, pair.example)):
                 fresh.append(score)
                 outcome = outcome._replace(score=score.value, feedback=score.feedback)
             sheet.put(pair, outcome)
         self._store.add_outcomes([], fresh, [])
         self._note_scores()
-        return unknown
 
     def _distinct(self, asks: Mapping[str, Evaluate], twins: list[tuple[Pair, Pair]]) -> Iterator[Pair]:
         everything = itertools.chain.from_iterable(self.pairs(ask, path) for path, ask in asks.items())
@@ -209,11 +209,10 @@ class Evaluator:
             self._stored_key(pair, sheet[pair]): pair
             for path, ask in asks.items()
             for pair in self.pairs(ask, path)
-            if (outcome := sheet[pair]) and (outcome.status == "failed" or pair.key in dropped)
+            if pair in sheet and (sheet[pair].status == "failed" or pair.key in dropped)
         }
         kept = self._store.recall(list(doubtful), self.metric_key, failed=True)
-        for key, outcome in kept.items():
-            sheet.put(doubtful[key], outcome)
+        self._put_stored([(doubtful[key], outcome) for key, outcome in kept.items()], sheet)
 
     def _grade(self, asks: Mapping[str, Evaluate], sheet: Sheet, on_tick: Tick | None) -> None:
         """Have a judge grade what came and is for a judge to grade; what it is not heard on is missing, and no zero."""

@@ -164,6 +164,20 @@ def test_another_metric_scores_stored_outputs_without_a_call(store: Store) -> No
     assert store.scores(keys, "same-1").keys() == store.scores(keys, "length-1").keys() == set(keys)
 
 
+def test_what_a_study_with_another_metric_stored_first_is_scored_by_this_one(store: Store) -> None:
+    other, ask = Bench(store, red, replace(TASK, metric=Length())), Evaluate([SEED], ROWS[:2])
+
+    def late(_request: Request) -> Reply:
+        if not other.n_asked:
+            other.ask(ask)
+        return Reply("ok", "something else")
+
+    bench = Bench(store, late)
+    answer = bench.ask(ask)
+    assert [o.score for o in answer[0].outcomes] == [float(row.target == "red") for row in ROWS[:2]]
+    assert bench.evaluator.recorded("0", ask) == answer
+
+
 def test_prompts_that_render_alike_share_one_call_and_keep_their_names(store: Store) -> None:
     named = TASK.seeds[0].replace(system="Be {{brief}}."), TASK.seeds[0].replace(system="Be {{brief}}.", unused="x")
     bench = Bench(store, red)
@@ -173,6 +187,14 @@ def test_prompts_that_render_alike_share_one_call_and_keep_their_names(store: St
     assert [e.prompt_id for e in answer] == [p.id for p in named]
     assert {o.prompt_id for o in answer[1].outcomes} == {named[1].id}
     assert bench.evaluator.recorded("0", Evaluate(map(Candidate, named), ROWS[:3])) == answer
+
+
+def test_prompts_that_render_alike_share_a_failure_too(store: Store) -> None:
+    alike = [SEED, Candidate(SEED.prompt.replace(unused="x"))]
+    bench = Bench(store, in_turn(FAILED, Reply("ok", "red")), min_valid=0.0)
+    answer = bench.ask(Evaluate(alike, ROWS[:2]))
+    assert [[o.status for o in e.outcomes] for e in answer] == [["failed", "ok"]] * 2
+    assert bench.evaluator.recorded("0", Evaluate(alike, ROWS[:2])) == answer
 
 
 def test_a_failure_is_missing_and_answers_nobody_else(store: Store) -> None:
