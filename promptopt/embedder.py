@@ -78,6 +78,7 @@ class EndpointEncoder:
         requests = ((place, _request(text)) for place, text in enumerate(texts))
         with closing(ledger.run(self._backend, requests)) as arrivals:
             for place, reply in filter(None, arrivals):
+                ledger.write_off(reply.usage)
                 if reply.status != "ok":
                     raise StudyError(f"A text has no embedding: {reply.error or reply.status}; resume to try again.")
                 yield place, tuple(json.loads(reply.text))

@@ -73,6 +73,11 @@ class Ledger:
         """Keep this much back for the proof: until it is released the search may not use it."""
         self.held = spend
 
+    def write_off(self, usage: Usage) -> None:
+        """Count a call that is paid among those lost, since no row of the store will stand for it."""
+        with self._lock:
+            self.lost = self.lost + Spend(calls=1, tokens=usage.tokens, usd=usage.cost_usd)
+
     def run(
         self, backend: Backend, requests: Iterable[tuple[K, Request]]
     ) -> Generator[tuple[K, Reply] | None, None, None]:
