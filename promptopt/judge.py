@@ -5,6 +5,7 @@ People are waited for in the store: they may label while nothing runs, and what 
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -160,12 +161,15 @@ class Judge:
     def _produce(self, number: int, path: str, ask: Compare, on_tick: Tick) -> dict[tuple[str, str], Outcome]:
         """Have both prompts of every duel answer its example, as asks of their own, and return what they said."""
         asks = self._inner(path, ask)
-        rows = [AskRow(number, key, inner.kind, inner.fingerprint()) for key, inner in asks.items()]
+        known = self._store.answered(self._study_id, list(asks))  # where this ask waited or was stopped before
+        fresh = {key: inner for key, inner in asks.items() if key not in known}
+        rows = [AskRow(number, key, inner.kind, inner.fingerprint()) for key, inner in fresh.items()]
         self._store.open_asks(self._study_id, rows)
-        answers = self._evaluator.answer(asks, on_tick)
+        answers = self._evaluator.answer(fresh, on_tick)
         for key, evaluations in answers.items():
             digest = content_hash([[o.status, o.output] for e in evaluations for o in e.outcomes])
             self._store.answer_ask(self._study_id, key, digest, self._evaluator.metric_key)
+        answers |= {key: self._evaluator.recorded(key, asks[key]) for key in known}
         outcomes = [o for evaluations in answers.values() for e in evaluations for o in e.outcomes]
         sides = [(candidate, duel.example) for duel in ask.duels for candidate in (duel.left, duel.right)]
         silent = {
@@ -230,15 +234,16 @@ class Judge:
         ]
         judge = JudgeModel(self.jury.model, self._ledger, self.jury.criteria)
         done = 0
-        for arrival in judge.judge(pairs):
-            if arrival is not None:
-                pair, opinion = arrival
-                vote = Vote(pair.key, name, opinion.verdict, "model", detail=opinion.detail)
-                self._store.record_votes([vote])
-                paid = Spend(calls=ORDERS, tokens=opinion.usage.tokens, usd=opinion.usage.cost_usd)
-                self._store.charge(self._study_id, paid)
-                done += 1
-            on_tick(done, len(pairs))
+        with closing(judge.judge(pairs)) as arrivals:
+            for arrival in arrivals:
+                if arrival is not None:
+                    pair, opinion = arrival
+                    vote = Vote(pair.key, name, opinion.verdict, "model", detail=opinion.detail)
+                    self._store.record_votes([vote])
+                    paid = Spend(calls=ORDERS, tokens=opinion.usage.tokens, usd=opinion.usage.cost_usd)
+                    self._store.charge(self._study_id, paid)
+                    done += 1
+                on_tick(done, len(pairs))
 
     def _wait_for_people(self, number: int, ask: Compare, on_tick: Tick) -> None:
         if not self.jury.people or not ask.quorum:

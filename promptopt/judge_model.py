@@ -5,7 +5,7 @@ that a liking for the first place cancels. Else the answer is read as text, and 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,7 +71,7 @@ class JudgeModel:
         self._ledger = ledger
         self._criteria = criteria
 
-    def judge(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Opinion] | None]:
+    def judge(self, pairs: Sequence[Pair]) -> Generator[tuple[Pair, Opinion] | None, None, None]:
         """Yield the opinion on each pair as soon as both orders are answered; None while nothing arrives.
 
         Raises:
@@ -79,21 +79,26 @@ class JudgeModel:
             TooManyFailuresError: Too few calls succeeded.
             FatalBackendError: The model cannot be used at all.
         """
-        heard: dict[str, dict[bool, Reply]] = {pair.key: {} for pair in pairs}
+        heard: dict[str, dict[bool, Reply]] = {}
         requests = (
             ((pair, is_turned), self._request(pair, is_turned)) for pair in pairs for is_turned in (False, True)
         )
-        with closing(self._ledger.run(self.backend, requests)) as arrivals:
-            for arrival in arrivals:
-                if arrival is None:
-                    yield None
-                    continue
-                (pair, is_turned), reply = arrival
-                heard[pair.key][is_turned] = reply
-                if len(heard[pair.key]) == ORDERS:
-                    straight, turned = heard[pair.key][False], heard[pair.key][True]
-                    opinion = weigh(pair, straight, turned)
-                    yield pair, replace(opinion, usage=straight.usage + turned.usage)
+        try:
+            with closing(self._ledger.run(self.backend, requests)) as arrivals:
+                for arrival in arrivals:
+                    if arrival is None:
+                        yield None
+                        continue
+                    (pair, is_turned), reply = arrival
+                    orders = heard.setdefault(pair.key, {})
+                    orders[is_turned] = reply
+                    if len(orders) == ORDERS:
+                        del heard[pair.key]
+                        opinion = weigh(pair, orders[False], orders[True])
+                        yield pair, replace(opinion, usage=orders[False].usage + orders[True].usage)
+        finally:
+            for reply in (reply for orders in heard.values() for reply in orders.values()):
+                self._ledger.write_off(reply.usage)  # half an opinion is none
 
     def _request(self, pair: Pair, is_turned: bool) -> Request:
         """Return the request; the judge sees the input, the answers and what counts, and never the prompts."""

@@ -21,6 +21,7 @@ ANSWER_ASK = (
     "WHERE study = ? AND path = ? AND state = 'open'"
 )
 ASKS = "SELECT * FROM asks WHERE study = ?"
+ANSWERED = "SELECT path FROM asks WHERE study = ? AND state = 'answered' AND path IN " + dialect.IN_LIST  # noqa: S608
 upsert_text = dialect.upsert(schema.texts)
 
 
@@ -66,6 +67,12 @@ class Journal(Database):
                     f"Ask {path} of study {study_id} in {self.path} is not open or was answered otherwise before; "
                     "start a new study to go another way."
                 )
+
+    def answered(self, study_id: int, paths: Sequence[str]) -> set[str]:
+        """Return those of these paths whose asks are answered."""
+        with self._reading() as connection:
+            rows = connection.exec_driver_sql(ANSWERED, (study_id, dialect.as_list(paths))).all()
+        return {row[0] for row in rows}
 
     def journal(self, study_id: int) -> list[AskRow]:
         """Return the study's asks in order: by number, then by the parts of the path."""

@@ -132,6 +132,7 @@ class StoreContract:
         ask = store.journal(study_id)[0]
         assert (ask.state, ask.digest, ask.metric_key, ask.answer) == ("answered", "digest", METRIC, {"n": 3})
         assert ask.answered >= ask.opened != ""
+        assert store.answered(study_id, ["0", "1/2", "99"]) == {"0"}
         for path in ("0", "99"):
             with pytest.raises(StoreError, match=f"Ask {path} of study {study_id}"):
                 store.answer_ask(study_id, path, "another digest", METRIC)
