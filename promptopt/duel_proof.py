@@ -40,7 +40,9 @@ def prove_by_duels(seed: Candidate, chosen: Candidate, dataset: Dataset, *, by_m
     inputs = by_hash(dataset.test)[:MOST_INPUTS]
     duels = tuple(Duel(seed, chosen, example) for example in inputs)
     answer = yield from Compare(duels, quorum=0, purpose="test")
-    said = {p.example_id: p for p in answer.preferences if {p.left_id, p.right_id} == {seed.id, chosen.id}}
+    # A person may have audited some of them while the study was stopped, but the verdict is the judge's on all.
+    by_judge = [p for p in answer.preferences if p.source != "human"]
+    said = {p.example_id: p for p in by_judge if {p.left_id, p.right_id} == {seed.id, chosen.id}}
     before, after = (_won(candidate, duels, said) for candidate in (seed, chosen))
     verdict = judge_verdict(before, after)
     if verdict.difference is not None:

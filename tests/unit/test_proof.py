@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from promptopt.ask import Compare, Compared
+from promptopt.duel import Preference, Source, Verdict
+from promptopt.duel_proof import prove_by_duels
+from promptopt.example import Example
 from promptopt.layout import inline_layout
-from promptopt.prompt import Prompt
+from promptopt.prompt import Candidate, Prompt
 from promptopt.proof import baselines
 from promptopt.task import Task
 from tests.toy import toy_task
@@ -40,3 +44,21 @@ def test_a_seed_without_words_is_its_own_empty_instruction(instruction: str) -> 
 
 def test_an_instruction_that_may_not_change_has_no_baselines() -> None:
     assert list(baselines(replace(TASK, editable=("demos",)))) == ["seed"]
+
+
+def test_the_judges_verdict_is_not_mixed_with_what_a_person_said_of_the_same_pairs() -> None:
+    seed, chosen = Candidate(TASK.seeds[0]), Candidate(TASK.seeds[0].replace(instruction="Another one."))
+
+    def said(by: Source, verdict: Verdict, example: Example) -> Preference:
+        return Preference(f"{by} {example.id}", seed.id, chosen.id, example.id, verdict, f"z{by}", by)
+
+    search = prove_by_duels(seed, chosen, TASK.dataset, by_model=True)
+    ask = search.send(None)
+    assert isinstance(ask, Compare)
+    examples = [duel.example for duel in ask.duels]
+    judged = [said("model", "right", example) for example in examples]
+    audited = [said("human", "left", example) for example in examples[:30]]
+    with pytest.raises(StopIteration) as end:
+        search.send(Compared((*judged, *audited), 0))
+    difference = end.value.value.verdict.difference
+    assert (difference.wins, difference.losses) == (len(examples), 0)
