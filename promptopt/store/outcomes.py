@@ -78,7 +78,7 @@ class Outcomes(Database):
         has come back, and none that was found here: a row given is a row paid.
 
         Returns:
-            The keys that are known with another output than the row given; what was given for them is dropped.
+            The keys whose known outcome has another status or output than the row given; what was given is dropped.
 
         Commits:
             All of it at once.
@@ -93,7 +93,7 @@ class Outcomes(Database):
             if rows:
                 new = connection.exec_driver_sql(INSERT_OUTCOME, [_outcome_values(row) for row in rows])
                 if new.rowcount < len(rows):
-                    dropped = _other_output(connection, rows)
+                    dropped = _known_otherwise(connection, rows)
                     scores = [score for score in scores if score.request_key not in dropped]
                 for study_id in {row.study_id for row in rows if row.study_id is not None}:
                     pay(connection, study_id, paid([row for row in rows if row.study_id == study_id]))
@@ -193,14 +193,16 @@ class Outcomes(Database):
         return {row[0]: _scored_outcome(row) for row in rows}
 
 
-def _other_output(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str]:
-    """Return the keys that are known with another output: the scores of these rows say nothing of that one."""
-    given = {row.request_key: to_text(row.output) for row in rows}
+def _known_otherwise(connection: Connection, rows: Sequence[OutcomeRow]) -> set[str]:
+    """Return the keys whose known outcome ended otherwise or says something else: the rows' scores are not of that."""
+    given = {row.request_key: (row.status, to_text(row.output)) for row in rows}
     return {
         key
         for batch in dialect.in_batches(list(given))
-        for key, output in connection.execute(select(_o.request_key, _o.output).where(_o.request_key.in_(batch)))
-        if output != given[key]
+        for key, *known in connection.execute(
+            select(_o.request_key, _o.status, _o.output).where(_o.request_key.in_(batch))
+        )
+        if tuple(known) != given[key]
     }
 
 

@@ -58,8 +58,9 @@ def test_what_is_known_otherwise_is_told(store: Store) -> None:
     buffer = OutcomeBuffer(store)
     buffer.add(replace(rows[0], output="another"))
     buffer.add(replace(rows[1], attempts=3))
+    buffer.add(replace(rows[2], status="truncated"))
     buffer.flush()
-    assert buffer.dropped == {rows[0].request_key}
+    assert buffer.dropped == {rows[0].request_key, rows[2].request_key}
 
 
 def test_what_could_not_be_stored_stays(store: Store) -> None:
