@@ -5,11 +5,12 @@ Commands import what they need when they run, so that ``promptopt --help`` answe
 
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from promptopt import __version__
 from promptopt.errors import PromptOptError
 from promptopt_cli.commands import evaluate, export, info, label, optimize, studies, vllm
 from promptopt_cli.text import clean, open_streams
@@ -41,7 +42,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="Example: promptopt optimize sentiment",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"promptopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None: ...
+
+
 app.command("optimize", epilog=optimize.EXAMPLE)(optimize.optimize)
 app.command("resume", epilog=optimize.RESUME_EXAMPLE)(optimize.resume)
 app.command("label", epilog=label.EXAMPLE)(label.label)

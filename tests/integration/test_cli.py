@@ -285,6 +285,7 @@ def test_whether_there_is_a_vllm_command(cli: Cli, monkeypatch: pytest.MonkeyPat
 )  # fmt: skip
 def test_every_help_ends_with_an_example(cli: Cli, words: tuple[str, ...]) -> None:
     ran = cli(*words, "--help")
+    assert ran == cli(*words, "-h")
     assert ran.code == 0
     assert "Example" in ran.out.strip().split("\n\n")[-1]
     assert not [line for line in ran.out.splitlines()[1:] if line.endswith("...")], (

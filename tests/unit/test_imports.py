@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -28,6 +29,11 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert "promptopt" in loaded
     assert not set(HEAVY) & set(loaded)
     assert ("Usage: promptopt" in ran.stdout) == (code == HELP)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    ran = child(HELP.replace("--help", "--version"))
+    assert ran.stdout == f"promptopt {version('promptopt')}\n"
 
 
 def test_all_is_sorted_and_every_name_resolves() -> None:
