@@ -66,6 +66,11 @@ class TaskSpec:
         if self.data and self.tasks:
             raise ConfigError(f"task: both data = {self.data!r} and tasks are given; give one of them.")
 
+    @property
+    def is_named(self) -> bool:
+        """Whether this says where the data is; else a script brought it, and it alone can bring it again."""
+        return bool(self.data or self.tasks)
+
 
 @dataclass(frozen=True)
 class ModelSpec:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from promptopt.config import spec_from_json
 from promptopt.errors import ConfigError, UnknownNameError
 from promptopt.prompt import Prompt
 from promptopt.store.rows import StudyRow, TrialRow, TrialScoreRow
@@ -138,4 +139,5 @@ def _line(row: StudyRow) -> dict[str, Any]:
         "created": row.created,
         "updated": row.updated,
         "sentence": row.summary.get("sentence", ""),
+        "from_python": not spec_from_json(row.config["spec"]).task.is_named,
     }

@@ -49,7 +49,7 @@ def run_page(study: str, store: str, invitation: Invitation, *, yes: bool) -> No
     from promptopt_cli.live import show_download
 
     spec = spec_of(study, store)
-    if not (spec.task.data or spec.task.tasks):
+    if not spec.task.is_named:
         _serve_only(spec.store, spec.name or study, invitation)
         return
     with api.open_study(spec, download=show_download) as opened:

@@ -134,10 +134,11 @@ def studies(lines: Sequence[Mapping[str, Any]], store: str) -> None:
 def stand(line: Mapping[str, Any], store: str) -> str:
     """Return where a study stands: its verdict, or how it goes on."""
     name, sentence = words_for(line["name"], store), str(line["sentence"])
+    again = "its Python script, run again" if line["from_python"] else f"promptopt resume {name}"
     if line["state"] == "interrupted":
-        return f"its process has ended; go on with: promptopt resume {name}"
+        return f"its process has ended; go on with: {again}"
     if line["state"] == "paused" and sentence:  # an evaluation has none
-        return f"{sentence} Go on with: promptopt resume {name}"
+        return f"{sentence} Go on with: {again}"
     return f"{sentence} Give verdicts with: promptopt label {name}" if line["state"] == "waiting" else sentence
 
 

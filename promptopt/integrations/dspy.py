@@ -21,7 +21,7 @@ from promptopt import plugins
 from promptopt.api import open_study
 from promptopt.backends.base import Again, K, Reply, Request, always
 from promptopt.budget import Usage
-from promptopt.errors import ConfigError, DataError, UnknownNameError
+from promptopt.errors import ConfigError, DataError, StudyError, UnknownNameError
 from promptopt.example import Dataset, Example
 from promptopt.ids import content_hash
 from promptopt.layout import Layout, Message, Mode, Turn, escape
@@ -35,6 +35,7 @@ from promptopt.task import Task
 
 TICK_S = 0.025
 PROGRAMS_KEPT = 64
+PREDICTION, UNREADABLE = "prediction", "unreadable"  # what a program came to, in the JSON that is stored
 
 Program = Any  # a dspy.Module; DSPy has no types that a checker could read
 Row = Any  # a dspy.Example
@@ -102,6 +103,8 @@ class PromptOpt:
         spec = replace(spec, model=replace(spec.model, task=backend.address))
         with open_study(spec, task=task, model=backend, observer=self.observer) as study:
             self.result = study.run()
+        if self.result.cause == "failures":
+            raise StudyError(self.result.verdict)
         best = self.result.prompt.template(task.fields).render(task.dataset.search[0])
         return backend.program(best[:-1])
 
@@ -205,15 +208,15 @@ class ProgramBackend:
     def _answer(self, request: Request) -> Reply:
         *shown, asked = request.messages
         row = self._rows[_asked(asked)]
-        try:
-            with dspy.context(track_usage=True):
+        with dspy.track_usage() as used:
+            try:
                 prediction = self.program(tuple(shown))(**row.inputs())
-            text = json.dumps(prediction.toDict(), ensure_ascii=False, default=_plain)
-        except AdapterParseError as error:
-            return Reply("malformed", error=_sentence(error))
-        except Exception as error:  # noqa: BLE001  # a program may raise anything; it is recorded with the call
-            return Reply("failed", error=_sentence(error))
-        return Reply("ok", text, _usage(prediction))
+                text = _json({PREDICTION: prediction.toDict()})
+            except AdapterParseError as error:
+                text = _json({UNREADABLE: str(error.lm_response)})
+            except Exception as error:  # noqa: BLE001  # a program may raise anything; it is recorded with the call
+                return Reply("failed", usage=_usage(used), error=_sentence(error))
+        return Reply("ok", text, _usage(used))
 
     def _program(self, shown: tuple[Message, ...]) -> Program:
         """Return the program whose predictor has the instruction and the demonstrations of these messages."""
@@ -251,15 +254,17 @@ class ProgramMetric:
         return CallableMetric(self.metric, self.name).key
 
     def score(self, output: str, example: Example) -> Score:
-        """Score one prediction."""
-        found = self.metric(self.rows[example], self._prediction(output))
+        """Score one prediction; an answer that DSPy could not read is a wrong one, as it is to DSPy."""
+        told = json.loads(output)
+        if UNREADABLE in told:
+            return Score(0.0, f"The answer does not have the form that was asked for: {told[UNREADABLE]}")
+        found = self.metric(self.rows[example], self._prediction(told[PREDICTION]))
         return Score(float(found), str(getattr(found, "feedback", "")))
 
     def check(self, dataset: Dataset) -> None:
         """Refuse nothing: only the metric knows what fits it."""
 
-    def _prediction(self, output: str) -> Any:
-        values = json.loads(output)
+    def _prediction(self, values: dict[str, Any]) -> Any:
         for name in self.types.keys() & values.keys():
             try:
                 values[name] = TypeAdapter(self.types[name]).validate_python(values[name])
@@ -338,15 +343,19 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"the program returned a {type(value).__name__}, which cannot be stored as JSON")
 
 
-def _usage(prediction: Any) -> Usage:
+def _usage(tracker: Any) -> Usage:
     """Return what all its models took; what came from DSPy's own cache took nothing."""
-    used = (prediction.get_lm_usage() or {}).values()
+    used = tracker.get_total_tokens().values()
     read = sum(model.get("prompt_tokens") or 0 for model in used)
     return Usage(read, sum(model.get("completion_tokens") or 0 for model in used))
 

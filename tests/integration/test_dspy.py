@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from promptopt.errors import ConfigError, DataError, UnknownNameError
+from promptopt.errors import ConfigError, DataError, StudyError, UnknownNameError
 from tests.integration.fault_server import Act, FaultServer, answer, failure
 from tests.test_docs import blocks
 
@@ -181,7 +181,7 @@ def test_demonstrations_that_the_program_brings_are_the_seed_s(
 
 @pytest.mark.usefixtures("lm")
 def test_what_fails_is_no_wrong_answer(optimizer: Callable[..., PromptOpt], server: FaultServer) -> None:
-    server.script = lambda text, attempt: failure(500) if is_lucky(text, 0.1) else told("label", "positive")
+    server.script = lambda text, attempt: failure(500) if is_lucky(text, 0.05) else told("label", "positive")
     search = optimizer(lambda example, prediction, trace=None: 1.0, strategy="random", budget=60)
     search.compile(dspy.Predict(Classify), trainset=rows())
     assert search.result is not None
@@ -189,6 +189,23 @@ def test_what_fails_is_no_wrong_answer(optimizer: Callable[..., PromptOpt], serv
     found = [finalist.dev for finalist in search.result.proof.finalists]
     assert all(evaluation.mean == 1.0 for evaluation in found)
     assert any(evaluation.n_valid < evaluation.n for evaluation in found)
+    server.script = lambda text, attempt: failure(401)
+    with pytest.raises(StudyError, match=r"calls failed.*LMAuthError"):
+        optimizer().compile(dspy.Predict(Classify), trainset=rows())
+
+
+@pytest.mark.usefixtures("lm")
+def test_an_answer_of_another_form_is_a_wrong_one_that_was_paid(
+    optimizer: Callable[..., PromptOpt], server: FaultServer
+) -> None:
+    server.script = lambda text, attempt: told("label", "positive") if is_lucky(text, 0.5) else answer("I like it.")
+    search = optimizer(lambda example, prediction, trace=None: 1.0, strategy="random", budget=60)
+    search.compile(dspy.Predict(Classify), trainset=rows())
+    assert search.result is not None
+    assert search.result.proof is not None
+    seed = search.result.proof.finalists[0].dev
+    assert (seed.n_valid, 0.2 < seed.mean < 0.8) == (seed.n, True)
+    assert search.result.spend.tokens == 12 * len(server.calls)
 
 
 def test_wrong_use_is_one_sentence(optimizer: Callable[..., PromptOpt], lm: Any) -> None:

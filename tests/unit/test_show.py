@@ -27,7 +27,20 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def study(state: str, sentence: str) -> dict[str, Any]:
-    return {"name": "reviews-irace-3f2a", "state": state, "created": "2026-11-26T15:02:00.000Z", "sentence": sentence}
+    created = "2026-11-26T15:02:00.000Z"
+    return {
+        "name": "reviews-irace-3f2a",
+        "state": state,
+        "created": created,
+        "sentence": sentence,
+        "from_python": False,
+    }
+
+
+def test_a_study_from_python_goes_on_by_its_script() -> None:
+    for state in ("paused", "interrupted"):
+        told = show.stand({**study(state, "Not finished."), "from_python": True}, "other.db")
+        assert told.endswith("o on with: its Python script, run again")
 
 
 def test_a_sentence_is_broken_between_words_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

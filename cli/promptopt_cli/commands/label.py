@@ -69,7 +69,7 @@ def label(
         print(f"{import_labels(store, study, import_, who)} new verdicts; go on with: {_resume(study, store)}")
     if terminal or audit:
         spec = page.spec_of(study, store)
-        if not (spec.task.data or spec.task.tasks):
+        if not spec.task.is_named:
             raise ConfigError(
                 f"The study '{study}' was made from Python, whose script alone can run it; label on the page, without "
                 "--terminal and --audit."

@@ -128,7 +128,7 @@ def resume(
     from promptopt.report import study_spec
 
     spec = replace(spec_from_json(study_spec(store, study)), store=store)
-    if not (spec.task.data or spec.task.tasks):
+    if not spec.task.is_named:
         raise ConfigError(f"The study '{study}' was made from Python; run the same script again to go on.")
     run(spec, more=o.budget_of(add or ()), retry_failed=retry_failed, yes=yes, as_json=as_json)
 
