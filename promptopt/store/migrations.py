@@ -51,9 +51,11 @@ def refuse_foreign(path: Path) -> None:
     if path.is_dir():
         raise StoreError(f"{path} is a folder, and a store is a file; give a path such as {path / 'promptopt.db'}.")
     with dialect.in_words(path):
-        ours = path.stat().st_size == 0 or dialect.application_id(path) == APPLICATION_ID
+        # Looking takes no lock. While somebody else makes the store its pages come one by one, and beside it lies a
+        # journal, which is gone once all of them are there; then ``migrate`` decides, whose look waits its turn.
+        ours = _is_ours(path) or Path(f"{path}-journal").exists() or _is_ours(path)
     if not ours:
-        raise StoreError(f"The file {path} is not a promptopt store; choose another file.")
+        raise _foreign(path)
 
 
 def migrate(connection: Connection, path: Path, *, read_only: bool) -> None:
@@ -65,7 +67,8 @@ def migrate(connection: Connection, path: Path, *, read_only: bool) -> None:
         The whole way from old to new at once; a copy ``<file>.v<schema>.bak`` is made before.
 
     Raises:
-        StoreError: The schema is newer than this release, or older or empty while open for reading only.
+        StoreError: The schema is newer than this release, or older or empty while open for reading only; or the file
+            is not ours after all.
     """
     with dialect.transaction(connection, write=False):
         version = _version(connection, path)
@@ -90,7 +93,19 @@ def migrate(connection: Connection, path: Path, *, read_only: bool) -> None:
         connection.exec_driver_sql(f"PRAGMA user_version = {newest()}")
 
 
+def _is_ours(path: Path) -> bool:
+    return path.stat().st_size == 0 or dialect.application_id(path) == APPLICATION_ID
+
+
+def _foreign(path: Path) -> StoreError:
+    return StoreError(f"The file {path} is not a promptopt store; choose another file.")
+
+
 def _version(connection: Connection, path: Path) -> int:
+    made_by = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    is_empty = not made_by and not connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar_one()
+    if not is_empty and made_by != APPLICATION_ID:
+        raise _foreign(path)
     version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
     if version > newest():
         raise StoreError(

@@ -137,6 +137,31 @@ def test_threads_that_make_one_store_at_once(tmp_path: Path) -> None:
         assert len(store.studies()) == 8
 
 
+def test_a_look_while_the_store_is_being_made_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([0, None, migrations.APPLICATION_ID])
+    monkeypatch.setattr(dialect, "application_id", lambda path: next(looks))
+    (tmp_path / "s.db").write_bytes(b"")
+    Store.open(tmp_path / "s.db").close()  # empty files are not looked at
+    (tmp_path / "s.db-journal").touch()
+    Store.open(tmp_path / "s.db").close()  # 0: half there, and whoever makes it is at it
+    (tmp_path / "s.db-journal").unlink(missing_ok=True)
+    Store.open(tmp_path / "s.db").close()  # None, and whole by the time of the second look
+    assert next(looks, "none left") == "none left"
+
+
+def test_a_foreign_database_that_is_being_written_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "browser.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
+        foreign.execute("CREATE TABLE bookmarks (url TEXT)")
+        foreign.execute("BEGIN IMMEDIATE")
+        foreign.execute("INSERT INTO bookmarks VALUES ('a')")
+        assert Path(f"{path}-journal").exists()
+        with pytest.raises(StoreError, match=r"browser\.db is not a promptopt store"):
+            Store.open(path)
+        foreign.execute("COMMIT")
+        assert foreign.execute("SELECT name FROM sqlite_master").fetchall() == [("bookmarks",)]
+
+
 def test_read_only_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with Store.open(path) as store:
