@@ -4,13 +4,15 @@ To us a program is a model: it is given a predictor's instruction and demonstrat
 its prediction. What DSPy does between the two (adapters, tools, further predictors) stays as it is.
 """
 
+import asyncio
 import inspect
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Unpack
 
 import dspy
@@ -20,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from promptopt import plugins
 from promptopt.api import open_study
 from promptopt.backends.base import Again, K, Reply, Request, always
+from promptopt.backends.loop import LoopThread, stream
 from promptopt.budget import Usage
 from promptopt.errors import ConfigError, DataError, StudyError, UnknownNameError
 from promptopt.example import Dataset, Example
@@ -33,7 +36,6 @@ from promptopt.result import Result
 from promptopt.study import Observer
 from promptopt.task import Task
 
-TICK_S = 0.025
 PROGRAMS_KEPT = 64
 PREDICTION, UNREADABLE = "prediction", "unreadable"  # what a program came to, in the JSON that is stored
 
@@ -101,12 +103,12 @@ class PromptOpt:
         backend = ProgramBackend(student, name, table, self.threads, shows_demos)
         spec = spec_of(task, self.options)
         spec = replace(spec, model=replace(spec.model, task=backend.address))
-        with open_study(spec, task=task, model=backend, observer=self.observer) as study:
+        with closing(backend), open_study(spec, task=task, model=backend, observer=self.observer) as study:
             self.result = study.run()
         if self.result.cause == "failures":
             raise StudyError(self.result.verdict)
-        best = self.result.prompt.template(task.fields).render(task.dataset.search[0])
-        return backend.program(best[:-1])
+        *shown, _ = self.result.prompt.template(task.fields).shared
+        return backend.program(tuple(shown))
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class ProgramBackend:
         self.concurrency, self._shows_demos = threads, shows_demos
         self.address = f"dspy:{type(program).__name__}"
         self.program = lru_cache(PROGRAMS_KEPT)(self._program)
+        self._loop, self._pool = LoopThread.open(), ThreadPoolExecutor(threads, "dspy")
 
     @cached_property
     def model_key(self) -> str:
@@ -184,26 +187,18 @@ class ProgramBackend:
     ) -> Generator[tuple[K, Reply] | None, None, None]:
         """Answer requests in the order in which replies come; DSPy itself tries again, so ``again`` is not asked."""
         del again
-        source, waiting = iter(requests), dict[Future[Reply], K]()
-        with ThreadPoolExecutor(self.concurrency, "dspy") as pool:
-            try:
-                while True:
-                    while len(waiting) < self.concurrency and (taken := next(source, None)):
-                        # A context of its own each, so that dspy.context(...) around compile holds in the threads.
-                        waiting[pool.submit(copy_context().run, self._answer, taken[1])] = taken[0]
-                    if not waiting:
-                        return
-                    done, _ = wait(waiting, TICK_S, FIRST_COMPLETED)
-                    if not done:
-                        yield None
-                    for future in done:
-                        yield waiting.pop(future), future.result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        here = copy_context()  # so that dspy.context(...) around compile holds in the threads
+
+        async def answer(request: Request) -> Reply:
+            work = partial(here.copy().run, self._answer, request)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+        return stream(self._loop, answer, requests, self.concurrency)
 
     def close(self) -> None:
-        """Nothing was started that outlives ``run``."""
+        """End the threads; programs that run are waited for."""
+        self._loop.close()
+        self._pool.shutdown(cancel_futures=True)
 
     def _answer(self, request: Request) -> Reply:
         *shown, asked = request.messages

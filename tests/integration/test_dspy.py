@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,6 +182,14 @@ def test_demonstrations_that_the_program_brings_are_the_seed_s(
 
 
 @pytest.mark.usefixtures("lm")
+def test_braces_in_an_instruction_stay_braces_and_no_thread_is_left(optimizer: Callable[..., PromptOpt]) -> None:
+    program = dspy.Predict(Classify.with_instructions("Say of {review} what it is."))
+    better = optimizer(lambda *_: 1.0, strategy="random", budget=20).compile(program, trainset=rows())
+    assert better.signature.instructions == "Say of {review} what it is.", "all are alike, so the seed stays"
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dspy")]
+
+
+@pytest.mark.usefixtures("lm")
 def test_what_fails_is_no_wrong_answer(optimizer: Callable[..., PromptOpt], server: FaultServer) -> None:
     server.script = lambda text, attempt: failure(500) if is_lucky(text, 0.05) else told("label", "positive")
     search = optimizer(lambda example, prediction, trace=None: 1.0, strategy="random", budget=60)
@@ -232,7 +242,8 @@ def test_the_key_of_a_program_tells_what_decides_its_answers(lm: Any) -> None:
     from promptopt.integrations.dspy import ProgramBackend
 
     def key(program: Any) -> str:
-        return ProgramBackend(program, "self", {}, 1, shows_demos=True).model_key
+        with closing(ProgramBackend(program, "self", {}, 1, shows_demos=True)) as backend:
+            return backend.model_key
 
     told_otherwise = dspy.Predict(Classify)
     told_otherwise.signature = told_otherwise.signature.with_instructions("Say what the review is.")

@@ -104,11 +104,15 @@ def test_a_second_one_shares_the_pairs_and_takes_the_search_over_when_the_first_
 
 
 def test_ctrl_c_ends_the_page_as_soon_as_it_is_told_that_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(*_: object, **__: object) -> None:
+    said: list[object] = []
+
+    def told(*words: object, **_: object) -> None:
+        said.extend(words)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("builtins.print", told)
     page._wait("The search is finished and the page stays")
+    assert len(said) == 1
 
 
 def test_links_end_when_they_are_revoked_and_a_taken_port_is_one_sentence(

@@ -240,7 +240,8 @@ def test_network_file_systems_are_refused(
 
 def test_an_unknown_file_system_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialect, "MOUNTS", tmp_path / "missing")
-    Store.open(tmp_path / "s.db").close()
+    with Store.open(tmp_path / "s.db") as store:
+        assert store.studies() == []
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
